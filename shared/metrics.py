@@ -1,0 +1,125 @@
+"""Every metric of the system, once, with unit and help.
+
+RPC metrics carry the names and buckets of gRPC proposal A66 (dots become underscores, the unit is appended).
+Names of unknown methods are counted as "other", so that a scanner cannot fill the memory with labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+A66_LATENCY_BUCKETS_S = (
+    0, 0.00001, 0.00005, 0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.013,
+    0.016,    0.02, 0.025, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1, 2,
+    5, 10, 20, 50, 100,
+)  # fmt: skip
+COUNT_BUCKETS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """Name, kind, help and labels of one metric."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: Sequence[float] = ()
+
+
+def _seconds(name: str, text: str, *labels: str) -> MetricSpec:
+    return MetricSpec(name, "histogram", text, labels, A66_LATENCY_BUCKETS_S)
+
+
+SERVER_STARTED = MetricSpec(
+    "grpc_server_call_started", "counter", "Calls that a server began to handle (A66).", ("grpc_method",)
+)
+SERVER_DURATION = _seconds(
+    "grpc_server_call_duration_seconds", "Time of calls in the server (A66).", "grpc_method", "grpc_status"
+)
+CLIENT_DURATION = _seconds(
+    "grpc_client_call_duration_seconds",
+    "Time of calls as their caller saw it, retries included (A66).",
+    "grpc_method",
+    "grpc_target",
+    "grpc_status",
+)
+CALLS_REFUSED = MetricSpec(
+    "homepage_calls_refused", "counter", "Calls refused before they were handled, by cause.", ("cause",)
+)
+CALLS_IN_FLIGHT = MetricSpec("homepage_calls_in_flight", "gauge", "Calls being handled.")
+STAGE_SECONDS = _seconds("homepage_recommend_stage_seconds", "Time of a stage of Recommend.", "stage")
+DEGRADED = MetricSpec(
+    "homepage_recommend_degraded",
+    "counter",
+    "Pages served by a fallback, by stage and cause.",
+    ("stage", "cause"),
+)
+SERVED_PAGES_DROPPED = MetricSpec(
+    "homepage_served_pages_dropped",
+    "counter",
+    "Records of served pages that did not reach the event log.",
+    ("cause",),
+)
+EVENTS_RECORDED = MetricSpec(
+    "homepage_profile_events_recorded", "counter", "Entries written to the event log, by kind.", ("kind",)
+)
+EVENTS_DUPLICATE = MetricSpec("homepage_profile_events_duplicate", "counter", "Entries whose id was known already.")
+SOURCE_SECONDS = _seconds("homepage_retrieval_source_seconds", "Time of a candidate source.", "source")
+SOURCE_FOUND = MetricSpec(
+    "homepage_retrieval_source_candidates",
+    "histogram",
+    "Candidates a source found.",
+    ("source",),
+    COUNT_BUCKETS,
+)
+LIBRARY_ITEMS = MetricSpec("homepage_retrieval_items", "gauge", "Items of the library, by state.", ("state",))
+RANKER_QUEUE_TOKENS = MetricSpec("homepage_ranker_queue_tokens", "gauge", "Tokens waiting for the device.")
+RANKER_BATCH_TOKENS = MetricSpec("homepage_ranker_batch_tokens", "histogram", "Tokens of a batch.", (), COUNT_BUCKETS)
+RANKER_STAGE_SECONDS = _seconds("homepage_ranker_stage_seconds", "Time of a stage of the ranker.", "stage")
+RANKER_DROPPED = MetricSpec(
+    "homepage_ranker_dropped", "counter", "Work dropped before it was computed, by cause.", ("cause",)
+)
+RANKER_CACHE = MetricSpec(
+    "homepage_ranker_cache_lookups", "counter", "Look-ups of cached item vectors, by result.", ("result",)
+)
+
+CATALOGUE: tuple[MetricSpec, ...] = tuple(value for value in dict(globals()).values() if isinstance(value, MetricSpec))
+"""All metrics, for the documentation and for tests."""
+
+
+class Metrics:
+    """The metrics of one process, in a registry of its own."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+
+    def counter(self, spec: MetricSpec, *labels: str) -> Counter:
+        """The counter of these label values; made on first use."""
+        metric = self._counters.get(spec.name)
+        if metric is None:
+            metric = Counter(spec.name, spec.help, spec.labels, registry=self.registry)
+            self._counters[spec.name] = metric
+        return metric.labels(*labels) if spec.labels else metric
+
+    def gauge(self, spec: MetricSpec, *labels: str) -> Gauge:
+        """The gauge of these label values; made on first use."""
+        metric = self._gauges.get(spec.name)
+        if metric is None:
+            metric = self._gauges[spec.name] = Gauge(spec.name, spec.help, spec.labels, registry=self.registry)
+        return metric.labels(*labels) if spec.labels else metric
+
+    def histogram(self, spec: MetricSpec, *labels: str) -> Histogram:
+        """The histogram of these label values; made on first use."""
+        metric = self._histograms.get(spec.name)
+        if metric is None:
+            metric = Histogram(spec.name, spec.help, spec.labels, registry=self.registry, buckets=spec.buckets)
+            self._histograms[spec.name] = metric
+        return metric.labels(*labels) if spec.labels else metric

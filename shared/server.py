@@ -1,0 +1,239 @@
+"""The life of a service process: bind, warm up, serve, drain, stop.
+
+Two gRPC servers share one event loop. The main one answers the service; the admin one answers health checks and
+Channelz, so that a busy service is not taken for a dead one and probes need no certificate. Prometheus metrics have
+a port of their own. On SIGTERM or SIGINT: NOT_SERVING, a pause for balancers, drain of calls in flight within the
+grace, then the service's own stop, the admin server last.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from shared import logs, tls
+from shared.client import ChannelOptions, open_channel
+from shared.clock import Clock, SystemClock
+from shared.health import Health
+from shared.ids import IdSource, random_ids
+from shared.interceptors import Admission, CallLog, CallMetrics, ErrorMapping, Limits
+from shared.logs import FIELDS, Pseudonyms
+from shared.metrics import Metrics
+from shared.settings import ServiceSettings
+from shared.tracing import Tracing, set_up_tracing
+
+log = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """What a service hands to the runtime."""
+
+    names: tuple[str, ...]
+    """Full names of its gRPC services, for health and reflection."""
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds its servicers."""
+
+    async def start(self) -> None:
+        """Opens stores, loads models, warms up. Calls are taken when it returns."""
+
+    async def stop(self) -> None:
+        """Called when no call is in flight any more: finish queued work, close."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What every service gets: time, identifiers, metrics, and channels to other services."""
+
+    settings: ServiceSettings
+    clock: Clock = field(default_factory=SystemClock)
+    ids: IdSource = field(default_factory=random_ids)
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=Tracing)
+
+    def channel(self, target: str) -> grpc.aio.Channel:
+        """A channel to another service; whoever opens it closes it."""
+        options = ChannelOptions(
+            max_message_bytes=self.settings.max_message_bytes,
+            credentials=tls.channel_credentials(self.settings),
+            tracing=self.tracing.client,
+            clock=self.clock,
+        )
+        return open_channel(target, self.metrics, options)
+
+
+class ServiceHost:
+    """Runs one service. `start`, then `stop`; or `run_until_signal` for both."""
+
+    def __init__(self, service: Service, runtime: Runtime) -> None:
+        self._service = service
+        self._runtime = runtime
+        self._settings = runtime.settings
+        self.health = Health(service.names)
+        self.address = ""
+        """Where the service listens, with the real port; set by `start`."""
+        self.admin_address = ""
+        self.metrics_port = 0
+        limits = Limits(
+            self._settings.default_deadline_s, self._settings.min_deadline_s, self._settings.max_concurrent_calls
+        )
+        self._admission = Admission(limits, runtime.clock, runtime.metrics)
+        self._server = self._main_server()
+        self._admin = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._admin)
+        channelz.add_channelz_servicer(self._admin)
+        self._metrics_server: WSGIServer | None = None
+        self._metrics_thread: threading.Thread | None = None
+
+    def _main_server(self) -> grpc.aio.Server:
+        settings, runtime = self._settings, self._runtime
+        pseudonyms = Pseudonyms(settings.log_key.get_secret_value().encode() or runtime.ids().encode())
+        server = grpc.aio.server(
+            interceptors=[
+                CallLog(runtime.ids, pseudonyms),
+                CallMetrics(runtime.metrics),
+                *runtime.tracing.server,
+                ErrorMapping(runtime.ids),
+                self._admission,
+            ],
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                # Clients of this system ping every two minutes; gRPC's default would call that abuse.
+                ("grpc.http2.min_ping_interval_without_data_ms", 60_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)),
+                ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1000)),
+            ],
+        )
+        self._service.register(server)
+        # Health stands on the main port too: that is where clients watch it (gRPC proposal A17).
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        if settings.reflection:
+            names = (*self._service.names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
+        return server
+
+    async def start(self) -> None:
+        """Binds all ports, answers at once (NOT_READY to calls), and is ready when the service has warmed up.
+
+        Raises:
+            AddressInUseError: when an address cannot be bound.
+        """
+        settings = self._settings
+        credentials = tls.server_credentials(settings)
+        self.admin_address = _bind(self._admin, settings.admin_listen, None)
+        self.address = _bind(self._server, settings.listen, credentials)
+        if settings.metrics_listen:
+            host, _, port = settings.metrics_listen.rpartition(":")
+            try:
+                served = start_http_server(int(port), host, self._runtime.metrics.registry)
+            except OSError:
+                raise AddressInUseError(settings.metrics_listen) from None
+            self._metrics_server, self._metrics_thread = served
+            self.metrics_port = int(self._metrics_server.server_address[1])
+        await self._admin.start()
+        await self._server.start()
+        await self._service.start()
+        self._admission.open = True
+        self.health.set_ready(True)
+        fields = {
+            "address": self.address,
+            "admin_address": self.admin_address,
+            "metrics_port": self.metrics_port,
+        }
+        log.info("serving", extra={FIELDS: fields})
+
+    async def stop(self) -> None:
+        """Drains and stops; see the module."""
+        self.health.drain()
+        log.info("draining")
+        await asyncio.sleep(self._settings.drain_delay_s)
+        await self._server.stop(self._settings.grace_s)
+        await self._service.stop()
+        self._runtime.tracing.flush()
+        if self._metrics_server is not None and self._metrics_thread is not None:
+            self._metrics_server.shutdown()
+            self._metrics_server.server_close()
+            self._metrics_thread.join()
+        await self._admin.stop(0)
+        log.info("stopped")
+
+    async def run_until_signal(self) -> None:
+        """Serves until SIGTERM or SIGINT; a signal during the start ends it too."""
+        signalled = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signalled.set)
+        starting = asyncio.create_task(self.start())
+        waiting = asyncio.create_task(signalled.wait())
+        await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await waiting
+        else:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+        waiting.cancel()
+        await self.stop()
+
+
+class AddressInUseError(RuntimeError):
+    """An address cannot be bound."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: it is taken, or not an address of this machine")
+
+
+def serve(name: str, settings: ServiceSettings, build: Callable[[Runtime], Service]) -> int:
+    """The body of a service's `__main__`: logs, tracing, event loop; returns the exit status."""
+    logs.set_up(name, settings.log_level)
+    traces = set_up_tracing(name, settings.otlp_endpoint)
+
+    async def main() -> None:
+        runtime = Runtime(settings, tracing=traces)
+        await ServiceHost(build(runtime), runtime).run_until_signal()
+
+    try:
+        _run_loop(main())
+    except (AddressInUseError, ValueError) as error:
+        # Ours, written for whoever starts the service; other exceptions are defects and show their trace.
+        log.error("cannot start", extra={FIELDS: {"why": str(error)}})
+        return 2
+    return 0
+
+
+def _run_loop(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
+    """Binds and returns the address with its real port."""
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise AddressInUseError(address) from None
+    if address.startswith("unix:"):
+        return address
+    return f"{address.rpartition(':')[0]}:{port}"
