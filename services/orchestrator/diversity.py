@@ -1,0 +1,42 @@
+"""Greedy selection in which items of one category or publisher push each other down.
+
+Each time a category (or publisher) has been chosen, what is left of it loses a constant factor (exponential
+attenuation by group, as author diversity does it in feeds). Factors only ever fall, so a heap whose entries are
+brought up to date when they reach the top gives the exact greedy order in O(n log n) (lazy greedy; Minoux 1978).
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from services.orchestrator.slate import Scored
+
+
+def diversified(scored: Sequence[Scored], attenuation: float) -> Iterator[tuple[Scored, float]]:
+    """Candidates in the order of their attenuated score, each with its factor over 0 to 1.
+
+    `attenuation` is the factor per item already chosen of the same category; publishers count half (its square
+    root). 1.0 = plain order of scores. Ties go by item id, so that the order is the same everywhere.
+    """
+    chosen_categories: Counter[str] = Counter()
+    chosen_publishers: Counter[str] = Counter()
+    publisher_attenuation = attenuation**0.5
+
+    def factor(entry: Scored) -> float:
+        item = entry.candidate.item
+        by_category = attenuation ** chosen_categories[item.category] if item.category else 1.0
+        by_publisher = publisher_attenuation ** chosen_publishers[item.publisher] if item.publisher else 1.0
+        return by_category * by_publisher
+
+    heap = [(-entry.score, entry.candidate.item.item_id, index, 1.0) for index, entry in enumerate(scored)]
+    heapq.heapify(heap)
+    while heap:
+        _, item_id, index, stale = heapq.heappop(heap)
+        entry = scored[index]
+        current = factor(entry)
+        if current < stale:
+            heapq.heappush(heap, (-entry.score * current, item_id, index, current))
+            continue
+        yield entry, current
+        chosen_categories[entry.candidate.item.category] += 1
+        chosen_publishers[entry.candidate.item.publisher] += 1

@@ -1,0 +1,127 @@
+"""One score per candidate: what the model says, corrected by what the library and the profile know.
+
+All signals meet on the logit scale, where they add (a linear opinion on log-odds, as in logistic regression):
+
+    score = sigmoid(logit(p) + popularity · sqrt(q) + freshness · 2^(-age/half-life) + interest · i)
+
+p is the value model's probability of a positive action, q the relative popularity, i the user's interest in the
+category in -1..1. The weights are priors until they are fitted to logged behaviour.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from services.orchestrator.slate import Candidate, Interest, Scored, Scores, Source
+
+_EDGE = 1e-4
+"""Probabilities are kept this far from 0 and 1, where a logit has no end."""
+
+
+@dataclass(frozen=True, slots=True)
+class FusionWeights:
+    """Weights on the logit scale, and the half-life of freshness in seconds."""
+
+    popularity: float = 1.0
+    freshness: float = 0.25
+    interest: float = 0.8
+    freshness_half_life_s: float = 2 * 86_400.0
+
+
+ACTION_VALUES: Mapping[str, float] = {
+    "click": 1.0,
+    "view": 0.5,
+    "dwell": 1.0,
+    "like": 2.0,
+    "comment": 2.0,
+    "share": 3.0,
+    "purchase": 5.0,
+    "dislike": -3.0,
+    "hide": -5.0,
+}
+"""What an action is worth; the value model is the weighted mean over the actions a model predicts."""
+
+_PRIOR_SLOPE = {Source.NEAREST: 4.0, Source.POPULAR: 2.0, Source.FRESH: 1.0, Source.FALLBACK_POPULAR: 2.0}
+_PRIOR_OFFSET = -2.5
+
+
+def value(actions: Sequence[str], probabilities: Sequence[float]) -> float:
+    """Weighted action probabilities as one probability in 0..1; actions without a value count nothing.
+
+    Negative actions pull down; with click alone it is the probability of a click.
+    """
+    total, gain = 0.0, 0.0
+    for action, probability in zip(actions, probabilities, strict=True):
+        weight = ACTION_VALUES.get(action, 0.0)
+        gain += weight * probability
+        total += max(weight, 0.0)
+    return min(max(gain / total, 0.0), 1.0) if total else 0.0
+
+
+def prior(candidate: Candidate) -> float:
+    """Probability in 0..1 from the source's score alone: what takes the model's place when there is none.
+
+    Monotone in the source's score within each source, and steeper where the score says more of this user.
+    """
+    slope = max((_PRIOR_SLOPE[source] for source in candidate.sources), default=1.0)
+    return _sigmoid(_PRIOR_OFFSET + slope * candidate.retrieval_score)
+
+
+def fuse(
+    candidates: Sequence[Candidate],
+    scores: Scores | None,
+    interests: Mapping[str, float],
+    weights: FusionWeights,
+    now: float,
+) -> list[Scored]:
+    """Scores every candidate, in the order given; without `scores` by the prior of its source.
+
+    `interests` maps categories to -1..1 (see `normalised`); `now` in unix seconds.
+    """
+    fused = []
+    for index, candidate in enumerate(candidates):
+        said = scores.probabilities[index] if scores is not None else None
+        if scores is not None and said is not None:
+            probability = value(scores.actions, said)
+            by_action = dict(zip(scores.actions, said, strict=True))
+        else:
+            probability, by_action = prior(candidate), {}
+        freshness = freshness_of(candidate.item.published_at, now, weights.freshness_half_life_s)
+        interest = interests.get(candidate.item.category, 0.0)
+        logit = (
+            _logit(probability)
+            + weights.popularity * math.sqrt(candidate.popularity)
+            + weights.freshness * freshness
+            + weights.interest * interest
+        )
+        fused.append(Scored(candidate, _sigmoid(logit), by_action, freshness, interest))
+    return fused
+
+
+def freshness_of(published_at: float | None, now: float, half_life_s: float) -> float:
+    """2^(-age / half-life) in 0..1; 0 without a date."""
+    if published_at is None:
+        return 0.0
+    return math.exp2(-max(now - published_at, 0.0) / half_life_s)
+
+
+def normalised(interests: Sequence[Interest]) -> dict[str, float]:
+    """Interests by category in -1..1: short and long term in equal parts, in relation to the strongest."""
+    if not interests:
+        return {}
+    strongest_short = max(1.0, *(abs(interest.short_term) for interest in interests))
+    strongest_long = max(1.0, *(abs(interest.long_term) for interest in interests))
+    return {
+        interest.category: 0.5 * (interest.short_term / strongest_short + interest.long_term / strongest_long)
+        for interest in interests
+        if interest.category
+    }
+
+
+def _logit(probability: float) -> float:
+    bounded = min(max(probability, _EDGE), 1.0 - _EDGE)
+    return math.log(bounded / (1.0 - bounded))
+
+
+def _sigmoid(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-logit))

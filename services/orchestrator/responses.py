@@ -1,0 +1,150 @@
+"""A page as its caller gets it, and as the event log keeps it."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from homepage.profile.v1 import profile_pb2
+from homepage.types.v1 import event_pb2, item_pb2
+from homepage.v1 import homepage_pb2
+
+from services.orchestrator.reasons import reasons_of
+from services.orchestrator.recommend import Ask
+from services.orchestrator.requests import name_of
+from services.orchestrator.slate import Page, Placed, PlacedSection
+from services.orchestrator.tokens import ItemToken, Tokens
+from shared.timestamps import to_duration, to_timestamp
+
+_ORGANIC, _FILLER = event_pb2.SLOT_KIND_ORGANIC, event_pb2.SLOT_KIND_FILLER
+
+
+@dataclass(frozen=True, slots=True)
+class PageWriter:
+    """Writes pages. `rules_version` tells how they were put together."""
+
+    tokens: Tokens
+    rules_version: str
+
+    def write(
+        self, page: Page, ask: Ask, request: homepage_pb2.RecommendRequest, issued_at: float
+    ) -> homepage_pb2.RecommendResponse:
+        """The response but for its next_page_token; `issued_at` in unix seconds goes into the tokens."""
+        response = homepage_pb2.RecommendResponse(
+            recommendation_id=page.recommendation_id,
+            versions=homepage_pb2.Versions(
+                model=page.model_version,
+                index=page.index_version,
+                profile=page.profile.version,
+                rules=self.rules_version,
+                calibrated=page.calibrated,
+            ),
+        )
+        recordable = request.mode in (homepage_pb2.MODE_UNSPECIFIED, homepage_pb2.MODE_LIVE)
+        user = self.tokens.user_hash(name_of(ask.user.user_id, ask.user.visitor_id))
+        blank = ItemToken(page.recommendation_id, "", "", 0, ask.surface, user, int(issued_at), recordable)
+        for section in page.sections:
+            self._section(response.sections.add(), section, page, blank, explain=request.explain)
+        if page.profile.updated_at is not None:
+            response.profile_age.CopyFrom(to_duration(max(issued_at - page.profile.updated_at, 0.0)))
+        for degradation in page.degraded:
+            response.degraded.add(
+                stage=homepage_pb2.Stage.Value(f"STAGE_{degradation.stage.name}"),
+                cause=homepage_pb2.DegradedCause.Value(f"DEGRADED_CAUSE_{degradation.cause.name}"),
+                fallback=degradation.fallback,
+            )
+        for name, count in sorted(page.removed.items()):
+            response.removed.add(filter=name, count=count)
+        for timing in page.timings:
+            response.timings.add(
+                stage=homepage_pb2.Stage.Value(f"STAGE_{timing.stage.name}"),
+                elapsed=to_duration(timing.elapsed_s),
+                compute=to_duration(timing.compute_s) if timing.compute_s is not None else None,
+            )
+        return response
+
+    def _section(
+        self, target: homepage_pb2.Section, section: PlacedSection, page: Page, blank: ItemToken, *, explain: bool
+    ) -> None:
+        target.id, target.title, target.anchor_item_id = section.id, section.title, section.anchor_item_id
+        for placed in section.items:
+            scored, candidate = placed.scored, placed.scored.candidate
+            item = target.items.add(
+                item_id=candidate.item.item_id,
+                token=self.tokens.sign_item(_token(blank, placed)),
+                position=placed.position,
+                slot_kind=_FILLER if candidate.filler else _ORGANIC,
+                score=scored.score,
+                sources=[source.value for source in candidate.sources],
+                propensity=1.0,
+            )
+            for reason in reasons_of(scored, section.id, page.items_by_id):
+                code = homepage_pb2.ReasonCode.Value(f"REASON_CODE_{reason.kind.name}")
+                item.reasons.add(code=code, text=reason.text, evidence_item_id=reason.evidence_item_id)
+            _display(item.display, cast(item_pb2.Item, candidate.item.payload))
+            if explain:
+                item.score_parts.CopyFrom(_parts(placed))
+
+
+def served_page(page: Page, ask: Ask, request: homepage_pb2.RecommendRequest) -> profile_pb2.UserEvent:
+    """The page as the event log keeps it. Each page of a recommendation is a record of its own."""
+    first = page.sections[0].items[0].position
+    record_id = page.recommendation_id if first == 1 else f"{page.recommendation_id}/{first}"
+    event = profile_pb2.UserEvent(
+        user_id=ask.user.user_id,
+        visitor_id=ask.user.visitor_id,
+        served_page=event_pb2.ServedPage(
+            recommendation_id=record_id,
+            surface=ask.surface,
+            time=to_timestamp(ask.now),
+            model_version=page.model_version,
+            session_id=request.session_id,
+            items=[
+                event_pb2.ServedItem(
+                    item_id=placed.scored.candidate.item.item_id,
+                    position=placed.position,
+                    slot_kind=_FILLER if placed.scored.candidate.filler else _ORGANIC,
+                    score=placed.scored.score,
+                    propensity=1.0,
+                )
+                for section in page.sections
+                for placed in section.items
+            ],
+        ),
+    )
+    if request.HasField("consent"):
+        event.consent.CopyFrom(request.consent)
+    if page.train is not None:
+        event.consent.train = page.train
+    return event
+
+
+def _token(blank: ItemToken, placed: Placed) -> ItemToken:
+    item = placed.scored.candidate.item
+    return ItemToken(
+        blank.recommendation_id,
+        item.item_id,
+        item.category,
+        placed.position,
+        blank.surface,
+        blank.user,
+        blank.issued_at,
+        blank.recordable,
+    )
+
+
+def _display(display: homepage_pb2.Display, item: item_pb2.Item) -> None:
+    display.title, display.summary, display.url, display.image_url = item.title, item.summary, item.url, item.image_url
+    display.category, display.publisher, display.domain = item.category, item.publisher, item.domain
+    for name in ("published_at", "price", "duration"):
+        if item.HasField(name):
+            getattr(display, name).CopyFrom(getattr(item, name))
+
+
+def _parts(placed: Placed) -> homepage_pb2.ScoreParts:
+    scored = placed.scored
+    return homepage_pb2.ScoreParts(
+        action_probabilities=scored.probabilities,
+        popularity=scored.candidate.popularity,
+        freshness=scored.freshness,
+        retrieval=scored.candidate.retrieval_score,
+        diversity_factor=placed.diversity_factor,
+    )

@@ -1,0 +1,144 @@
+"""The blocks of a page: what is for you, what follows from one thing you did, what is trending, what is new.
+
+The first page has all blocks that can be filled; the pages after it go on with "for you". No item stands twice.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.orchestrator.diversity import diversified
+from services.orchestrator.slate import Item, Placed, PlacedSection, Scored, Source
+
+FOR_YOU, BECAUSE, TRENDING, NEW = "for_you", "because", "trending", "new"
+_LEAST_PAGE = 8
+"""A smaller page is one block."""
+_LEAST_BLOCK = 3
+"""A block of its own needs as many items."""
+_NEW_WITHIN = 0.25
+"""New means younger than two half-lives."""
+_VERBS = {"news": "read", "shop": "looked at", "video": "watched", "ads": "looked at"}
+
+
+@dataclass(frozen=True, slots=True)
+class PageShape:
+    """How many items, from which position on, whether it is the first page, and the strength of diversity."""
+
+    size: int
+    first_position: int
+    first_page: bool
+    attenuation: float
+    known_user: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Pick:
+    scored: Scored
+    factor: float
+
+
+class _Picker:
+    """Takes items once each, fillers last."""
+
+    def __init__(self, scored: Sequence[Scored]) -> None:
+        self._scored = scored
+        self._taken: set[str] = set()
+
+    def take(self, ranked: Iterable[tuple[Scored, float]], count: int) -> list[_Pick]:
+        picks: list[_Pick] = []
+        if count <= 0:
+            return picks
+        for scored, factor in ranked:
+            item_id = scored.candidate.item.item_id
+            if item_id not in self._taken:
+                self._taken.add(item_id)
+                picks.append(_Pick(scored, factor))
+                if len(picks) == count:
+                    break
+        return picks
+
+    def left(self, wanted: Callable[[Scored], bool]) -> list[Scored]:
+        """What matches, is not taken and is no filler."""
+        return [
+            entry
+            for entry in self._scored
+            if entry.candidate.item.item_id not in self._taken and not entry.candidate.filler and wanted(entry)
+        ]
+
+    def fillers(self) -> list[Scored]:
+        return sorted((entry for entry in self._scored if entry.candidate.filler), key=_by_score)
+
+
+def lay_out(scored: Sequence[Scored], history: Mapping[str, Item], shape: PageShape) -> list[PlacedSection]:
+    """Divides the best of the candidates into sections and numbers the places from top to bottom.
+
+    "for you" chooses first and holds what the other blocks leave; each of those gets a sixth of the first page if
+    it can be filled with at least three items. `history` maps the ids of known history items, newest first.
+    """
+    picker = _Picker(scored)
+    block = shape.size // 6 if shape.first_page and shape.size >= _LEAST_PAGE else 0
+    block = max(block, _LEAST_BLOCK) if block else 0
+    personal = diversified(picker.left(lambda _: True), shape.attenuation)
+    for_you = picker.take(personal, shape.size - 3 * block if block else shape.size)
+    extra = _blocks(picker, history, block) if block else []
+    missing = shape.size - len(for_you) - sum(len(picks) for _, _, _, picks in extra)
+    for_you += picker.take(personal, missing)
+    missing = shape.size - len(for_you) - sum(len(picks) for _, _, _, picks in extra)
+    for_you += picker.take(((entry, 1.0) for entry in picker.fillers()), missing)
+    title = "For you" if shape.known_user else "Good to start with"
+    return _numbered([(FOR_YOU, title, "", for_you), *extra], shape.first_position)
+
+
+_Block = tuple[str, str, str, list[_Pick]]
+
+
+def _blocks(picker: _Picker, history: Mapping[str, Item], size: int) -> list[_Block]:
+    blocks: list[_Block] = []
+    anchor = _anchor(picker, history)
+    if anchor is not None:
+        near = sorted(picker.left(lambda entry: entry.candidate.anchor_item_id == anchor.item_id), key=_by_score)
+        title = f"Because you {_VERBS.get(anchor.domain, 'looked at')} “{anchor.title}”"
+        blocks.append((BECAUSE, title, anchor.item_id, picker.take(_plain(near), size)))
+    popular = picker.left(lambda entry: _is_popular(entry) and entry.candidate.popularity > 0)
+    popular.sort(key=lambda entry: (-entry.candidate.popularity, entry.candidate.item.item_id))
+    blocks.append((TRENDING, "Trending now", "", _whole(picker, popular, size)))
+    recent = picker.left(lambda entry: entry.freshness >= _NEW_WITHIN)
+    recent.sort(key=lambda entry: (-entry.freshness, entry.candidate.item.item_id))
+    blocks.append((NEW, "New", "", _whole(picker, recent, size)))
+    return [block for block in blocks if block[3]]
+
+
+def _whole(picker: _Picker, ranked: list[Scored], size: int) -> list[_Pick]:
+    return picker.take(_plain(ranked), size) if len(ranked) >= _LEAST_BLOCK else []
+
+
+def _anchor(picker: _Picker, history: Mapping[str, Item]) -> Item | None:
+    """The newest item of the history that enough of the remaining candidates are near to."""
+    near = Counter(entry.candidate.anchor_item_id for entry in picker.left(lambda e: bool(e.candidate.anchor_item_id)))
+    return next((item for item_id, item in history.items() if near[item_id] >= _LEAST_BLOCK), None)
+
+
+def _is_popular(entry: Scored) -> bool:
+    return Source.POPULAR in entry.candidate.sources or Source.FALLBACK_POPULAR in entry.candidate.sources
+
+
+def _plain(ranked: Iterable[Scored]) -> Iterable[tuple[Scored, float]]:
+    return ((entry, 1.0) for entry in ranked)
+
+
+def _by_score(entry: Scored) -> tuple[float, str]:
+    return -entry.score, entry.candidate.item.item_id
+
+
+def _numbered(blocks: Sequence[_Block], first_position: int) -> list[PlacedSection]:
+    sections = []
+    position = first_position
+    for section_id, title, anchor_item_id, picks in blocks:
+        if not picks:
+            continue
+        placed = []
+        for pick in picks:
+            placed.append(Placed(pick.scored, position, pick.factor))
+            position += 1
+        sections.append(PlacedSection(section_id, title, placed, anchor_item_id))
+    return sections

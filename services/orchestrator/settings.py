@@ -1,0 +1,53 @@
+"""Settings of the orchestrator."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import Address, ServiceSettings
+
+
+class OrchestratorSettings(ServiceSettings):
+    """Environment variables HOMEPAGE_ORCHESTRATOR_…"""
+
+    model_config = SettingsConfigDict(env_prefix="HOMEPAGE_ORCHESTRATOR_", extra="ignore", frozen=True)
+
+    listen: Address = Field("127.0.0.1:50051", description="Address of the service")
+    admin_listen: Address = Field(
+        "127.0.0.1:50061",
+        description="Address of health checks and Channelz; never encrypted, keep it inside the cluster",
+    )
+    metrics_listen: Address | str = Field(
+        "127.0.0.1:9461",
+        pattern=r"^(|.+:\d{1,5})$",
+        description="Address of the Prometheus page /metrics; empty = none",
+    )
+    default_deadline_s: float = Field(
+        0.5, gt=0, le=60, description="Time limit of a call that comes without a deadline, in seconds"
+    )
+    profile_address: str = Field(
+        "127.0.0.1:50052", min_length=1, description="The profile service, host:port or dns:///name:port"
+    )
+    retrieval_address: str = Field(
+        "127.0.0.1:50053", min_length=1, description="The retrieval service, host:port or dns:///name:port"
+    )
+    ranker_address: str = Field(
+        "127.0.0.1:50054", min_length=1, description="The ranker service, host:port or dns:///name:port"
+    )
+    token_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys of item and page tokens, at least 16 characters each, separated by commas; the first signs, "
+        "all verify. Empty = a random one: tokens end with the process and are not shared by replicas",
+    )
+    token_age_s: float = Field(
+        30 * 86_400.0, gt=0, le=3e8, description="Age at which an item's token is refused as feedback, in seconds"
+    )
+    candidates: int = Field(200, ge=10, le=1000, description="Candidates asked of retrieval for a page")
+    history: int = Field(200, ge=1, le=500, description="Events of the user that a page is made from")
+    popular_refresh_s: float = Field(
+        30.0, ge=1, le=3600, description="Time between refreshes of the list shown while retrieval is away, in seconds"
+    )
+    weight_popularity: float = Field(1.0, ge=0, le=10, description="Weight of relative popularity on the logit scale")
+    weight_interest: float = Field(0.8, ge=0, le=10, description="Weight of interest in a category on the logit scale")
+    freshness_half_life_s: float = Field(
+        2 * 86_400.0, gt=0, le=3e8, description="Age at which an item counts as half as fresh, in seconds"
+    )
