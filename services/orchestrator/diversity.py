@@ -23,12 +23,12 @@ def diversified(scored: Sequence[Scored], attenuation: float) -> Iterator[tuple[
     publisher_attenuation = attenuation**0.5
 
     def factor(entry: Scored) -> float:
-        item = entry.candidate.item
-        by_category = attenuation ** chosen_categories[item.category] if item.category else 1.0
-        by_publisher = publisher_attenuation ** chosen_publishers[item.publisher] if item.publisher else 1.0
+        category, publisher = entry.candidate.category, entry.candidate.publisher
+        by_category = attenuation ** chosen_categories[category] if category else 1.0
+        by_publisher = publisher_attenuation ** chosen_publishers[publisher] if publisher else 1.0
         return by_category * by_publisher
 
-    heap = [(-entry.score, entry.candidate.item.item_id, index, 1.0) for index, entry in enumerate(scored)]
+    heap = [(-entry.score, entry.candidate.item_id, index, 1.0) for index, entry in enumerate(scored)]
     heapq.heapify(heap)
     while heap:
         _, item_id, index, stale = heapq.heappop(heap)
@@ -38,5 +38,5 @@ def diversified(scored: Sequence[Scored], attenuation: float) -> Iterator[tuple[
             heapq.heappush(heap, (-entry.score * current, item_id, index, current))
             continue
         yield entry, current
-        chosen_categories[entry.candidate.item.category] += 1
-        chosen_publishers[entry.candidate.item.publisher] += 1
+        chosen_categories[entry.candidate.category] += 1
+        chosen_publishers[entry.candidate.publisher] += 1

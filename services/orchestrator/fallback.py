@@ -1,14 +1,13 @@
 """The last good popular list: what is shown while the library cannot be reached."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.orchestrator.slate import Candidate, Retrieved, Source
 
 if TYPE_CHECKING:
     from services.orchestrator.recommend import Query
-
-INDEX_VERSION = ""
 
 
 class PopularFallback:
@@ -21,11 +20,11 @@ class PopularFallback:
         """Replaces the list; an empty one is not good, and does not replace a good one."""
         if candidates:
             self._candidates = [
-                Candidate(
-                    item=candidate.item,
+                replace(
+                    candidate,
                     sources=(Source.FALLBACK_POPULAR,),
                     retrieval_score=candidate.popularity,
-                    popularity=candidate.popularity,
+                    anchor_item_id="",
                 )
                 for candidate in candidates
             ]
@@ -45,12 +44,12 @@ class PopularFallback:
         removed: dict[str, int] = {}
         kept = []
         for candidate in self._candidates:
-            if candidate.item.item_id in unwanted:
+            if candidate.item_id in unwanted:
                 removed["seen"] = removed.get("seen", 0) + 1
-            elif not query.filter.passes(candidate.item, query.now):
+            elif not query.filter.passes(candidate, query.now):
                 removed["filter"] = removed.get("filter", 0) + 1
             else:
                 kept.append(candidate)
-        by_id = {candidate.item.item_id: candidate.item for candidate in self._candidates}
+        by_id = {candidate.item_id: candidate.item for candidate in self._candidates}
         order = dict.fromkeys(event.item_id for event in query.history if event.item_id in by_id)
-        return Retrieved(kept[: query.count], [by_id[item_id] for item_id in order], INDEX_VERSION, removed)
+        return Retrieved(kept[: query.count], [by_id[item_id] for item_id in order], removed=removed)

@@ -9,6 +9,7 @@ category in -1..1. The weights are priors until they are fitted to logged behavi
 """
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,23 +40,27 @@ ACTION_VALUES: Mapping[str, float] = {
     "dislike": -3.0,
     "hide": -5.0,
 }
-"""What an action is worth; the value model is the weighted mean over the actions a model predicts."""
+"""What an action is worth, a click being 1."""
 
 _PRIOR_SLOPE = {Source.NEAREST: 4.0, Source.POPULAR: 2.0, Source.FRESH: 1.0, Source.FALLBACK_POPULAR: 2.0}
 _PRIOR_OFFSET = -2.5
 
 
-def value(actions: Sequence[str], probabilities: Sequence[float]) -> float:
-    """Weighted action probabilities as one probability in 0..1; actions without a value count nothing.
+class ValueModel:
+    """Action probabilities as one probability: their mean, weighted by what the actions are worth.
 
-    Negative actions pull down; with click alone it is the probability of a click.
+    Negative actions pull down; actions without a value count nothing; with click alone it is a click's probability.
     """
-    total, gain = 0.0, 0.0
-    for action, probability in zip(actions, probabilities, strict=True):
-        weight = ACTION_VALUES.get(action, 0.0)
-        gain += weight * probability
-        total += max(weight, 0.0)
-    return min(max(gain / total, 0.0), 1.0) if total else 0.0
+
+    def __init__(self, actions: Sequence[str]) -> None:
+        weights = [ACTION_VALUES.get(action, 0.0) for action in actions]
+        total = sum(weight for weight in weights if weight > 0) or 1.0
+        self._weights = [weight / total for weight in weights]
+
+    def __call__(self, probabilities: Sequence[float]) -> float:
+        """The value in 0..1 of one probability per action."""
+        value: float = sum(map(operator.mul, self._weights, probabilities))
+        return min(max(value, 0.0), 1.0)
 
 
 def prior(candidate: Candidate) -> float:
@@ -78,23 +83,22 @@ def fuse(
 
     `interests` maps categories to -1..1 (see `normalised`); `now` in unix seconds.
     """
+    value = ValueModel(scores.actions if scores is not None else ())
+    said: Sequence[Sequence[float] | None]
+    said = scores.probabilities if scores is not None else [None] * len(candidates)
+    popularity_weight, freshness_weight, interest_weight = weights.popularity, weights.freshness, weights.interest
     fused = []
-    for index, candidate in enumerate(candidates):
-        said = scores.probabilities[index] if scores is not None else None
-        if scores is not None and said is not None:
-            probability = value(scores.actions, said)
-            by_action = dict(zip(scores.actions, said, strict=True))
-        else:
-            probability, by_action = prior(candidate), {}
-        freshness = freshness_of(candidate.item.published_at, now, weights.freshness_half_life_s)
-        interest = interests.get(candidate.item.category, 0.0)
+    for candidate, probabilities in zip(candidates, said, strict=True):
+        probability = value(probabilities) if probabilities else prior(candidate)
+        freshness = freshness_of(candidate.published_at, now, weights.freshness_half_life_s)
+        interest = interests.get(candidate.category, 0.0)
         logit = (
             _logit(probability)
-            + weights.popularity * math.sqrt(candidate.popularity)
-            + weights.freshness * freshness
-            + weights.interest * interest
+            + popularity_weight * math.sqrt(candidate.popularity)
+            + freshness_weight * freshness
+            + interest_weight * interest
         )
-        fused.append(Scored(candidate, _sigmoid(logit), by_action, freshness, interest))
+        fused.append(Scored(candidate, _sigmoid(logit), probabilities or (), freshness, interest))
     return fused
 
 

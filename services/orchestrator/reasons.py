@@ -45,7 +45,7 @@ def reasons_of(scored: Scored, section_id: str, history: Mapping[str, Item]) -> 
     if anchor is not None:
         found.append(Reason(ReasonKind.SIMILAR_TO, f"Similar to “{_short(anchor.title)}”", anchor.item_id))
     if scored.interest >= _CARES:
-        found.append(Reason(ReasonKind.INTEREST, f"You care for {candidate.item.category}"))
+        found.append(Reason(ReasonKind.INTEREST, f"You care for {candidate.category}"))
     popular_source = Source.POPULAR in candidate.sources or Source.FALLBACK_POPULAR in candidate.sources
     if candidate.popularity >= _POPULAR or (popular_source and section_id == TRENDING):
         found.append(Reason(ReasonKind.POPULAR, "Popular now"))

@@ -199,6 +199,7 @@ class Recommender:
             items_by_id=known,
             profile=profile,
             model_version=scores.model_version if scores else "",
+            actions=scores.actions if scores else (),
             calibrated=bool(scores and scores.calibrated),
             index_version=retrieved.index_version,
             degraded=journey.degraded,
@@ -231,7 +232,7 @@ class Recommender:
         if len(found.candidates) >= ask.size or ask.filter.strict or ask.filter.empty:
             return found
         # Too few match: the rest of the page may be filled with what does not.
-        have = [*exclude, *(candidate.item.item_id for candidate in found.candidates)]
+        have = [*exclude, *(candidate.item_id for candidate in found.candidates)]
         wider = Query(history, have, ItemFilter(), ask.now, self.rules.candidates)
         more = await journey.attempt(
             Stage.RETRIEVAL, "short_page", lambda limit: self._upstreams.library.retrieve(wider, limit)

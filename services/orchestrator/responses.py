@@ -1,19 +1,21 @@
 """A page as its caller gets it, and as the event log keeps it."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from homepage.profile.v1 import profile_pb2
 from homepage.types.v1 import event_pb2, item_pb2
 from homepage.v1 import homepage_pb2
 
-from services.orchestrator.reasons import reasons_of
+from services.orchestrator.reasons import ReasonKind, reasons_of
 from services.orchestrator.recommend import Ask
 from services.orchestrator.requests import name_of
 from services.orchestrator.slate import Page, Placed, PlacedSection
 from services.orchestrator.tokens import ItemToken, Tokens
 from shared.timestamps import to_duration, to_timestamp
 
+_OPTIONAL: tuple[Literal["published_at", "price", "duration"], ...] = ("published_at", "price", "duration")
+_REASON_CODES = {kind: homepage_pb2.ReasonCode.Value(f"REASON_CODE_{kind.name}") for kind in ReasonKind}
 _ORGANIC, _FILLER = event_pb2.SLOT_KIND_ORGANIC, event_pb2.SLOT_KIND_FILLER
 
 
@@ -68,20 +70,20 @@ class PageWriter:
         for placed in section.items:
             scored, candidate = placed.scored, placed.scored.candidate
             item = target.items.add(
-                item_id=candidate.item.item_id,
+                item_id=candidate.item_id,
                 token=self.tokens.sign_item(_token(blank, placed)),
                 position=placed.position,
                 slot_kind=_FILLER if candidate.filler else _ORGANIC,
                 score=scored.score,
                 sources=[source.value for source in candidate.sources],
                 propensity=1.0,
+                display=_display(cast(item_pb2.Item, candidate.item)),
             )
             for reason in reasons_of(scored, section.id, page.items_by_id):
-                code = homepage_pb2.ReasonCode.Value(f"REASON_CODE_{reason.kind.name}")
-                item.reasons.add(code=code, text=reason.text, evidence_item_id=reason.evidence_item_id)
-            _display(item.display, cast(item_pb2.Item, candidate.item.payload))
+                evidence = reason.evidence_item_id
+                item.reasons.add(code=_REASON_CODES[reason.kind], text=reason.text, evidence_item_id=evidence)
             if explain:
-                item.score_parts.CopyFrom(_parts(placed))
+                item.score_parts.CopyFrom(_parts(placed, page))
 
 
 def served_page(page: Page, ask: Ask, request: homepage_pb2.RecommendRequest) -> profile_pb2.UserEvent:
@@ -99,7 +101,7 @@ def served_page(page: Page, ask: Ask, request: homepage_pb2.RecommendRequest) ->
             session_id=request.session_id,
             items=[
                 event_pb2.ServedItem(
-                    item_id=placed.scored.candidate.item.item_id,
+                    item_id=placed.scored.candidate.item_id,
                     position=placed.position,
                     slot_kind=_FILLER if placed.scored.candidate.filler else _ORGANIC,
                     score=placed.scored.score,
@@ -118,11 +120,11 @@ def served_page(page: Page, ask: Ask, request: homepage_pb2.RecommendRequest) ->
 
 
 def _token(blank: ItemToken, placed: Placed) -> ItemToken:
-    item = placed.scored.candidate.item
+    candidate = placed.scored.candidate
     return ItemToken(
         blank.recommendation_id,
-        item.item_id,
-        item.category,
+        candidate.item_id,
+        candidate.category,
         placed.position,
         blank.surface,
         blank.user,
@@ -131,18 +133,26 @@ def _token(blank: ItemToken, placed: Placed) -> ItemToken:
     )
 
 
-def _display(display: homepage_pb2.Display, item: item_pb2.Item) -> None:
-    display.title, display.summary, display.url, display.image_url = item.title, item.summary, item.url, item.image_url
-    display.category, display.publisher, display.domain = item.category, item.publisher, item.domain
-    for name in ("published_at", "price", "duration"):
+def _display(item: item_pb2.Item) -> homepage_pb2.Display:
+    display = homepage_pb2.Display(
+        title=item.title,
+        summary=item.summary,
+        url=item.url,
+        image_url=item.image_url,
+        category=item.category,
+        publisher=item.publisher,
+        domain=item.domain,
+    )
+    for name in _OPTIONAL:
         if item.HasField(name):
             getattr(display, name).CopyFrom(getattr(item, name))
+    return display
 
 
-def _parts(placed: Placed) -> homepage_pb2.ScoreParts:
+def _parts(placed: Placed, page: Page) -> homepage_pb2.ScoreParts:
     scored = placed.scored
     return homepage_pb2.ScoreParts(
-        action_probabilities=scored.probabilities,
+        action_probabilities=dict(zip(page.actions, scored.probabilities, strict=False)),
         popularity=scored.candidate.popularity,
         freshness=scored.freshness,
         retrieval=scored.candidate.retrieval_score,

@@ -4,7 +4,7 @@ The first page has all blocks that can be filled; the pages after it go on with 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.orchestrator.diversity import diversified
@@ -49,7 +49,7 @@ class _Picker:
         if count <= 0:
             return picks
         for scored, factor in ranked:
-            item_id = scored.candidate.item.item_id
+            item_id = scored.candidate.item_id
             if item_id not in self._taken:
                 self._taken.add(item_id)
                 picks.append(_Pick(scored, factor))
@@ -57,13 +57,10 @@ class _Picker:
                     break
         return picks
 
-    def left(self, wanted: Callable[[Scored], bool]) -> list[Scored]:
-        """What matches, is not taken and is no filler."""
-        return [
-            entry
-            for entry in self._scored
-            if entry.candidate.item.item_id not in self._taken and not entry.candidate.filler and wanted(entry)
-        ]
+    def left(self) -> list[Scored]:
+        """What is not taken and is no filler."""
+        taken = self._taken
+        return [entry for entry in self._scored if entry.candidate.item_id not in taken and not entry.candidate.filler]
 
     def fillers(self) -> list[Scored]:
         return sorted((entry for entry in self._scored if entry.candidate.filler), key=_by_score)
@@ -78,7 +75,7 @@ def lay_out(scored: Sequence[Scored], history: Mapping[str, Item], shape: PageSh
     picker = _Picker(scored)
     block = shape.size // 6 if shape.first_page and shape.size >= _LEAST_PAGE else 0
     block = max(block, _LEAST_BLOCK) if block else 0
-    personal = diversified(picker.left(lambda _: True), shape.attenuation)
+    personal = diversified(picker.left(), shape.attenuation)
     for_you = picker.take(personal, shape.size - 3 * block if block else shape.size)
     extra = _blocks(picker, history, block) if block else []
     missing = shape.size - len(for_you) - sum(len(picks) for _, _, _, picks in extra)
@@ -94,16 +91,19 @@ _Block = tuple[str, str, str, list[_Pick]]
 
 def _blocks(picker: _Picker, history: Mapping[str, Item], size: int) -> list[_Block]:
     blocks: list[_Block] = []
-    anchor = _anchor(picker, history)
+    left = picker.left()
+    anchor = _anchor(left, history)
     if anchor is not None:
-        near = sorted(picker.left(lambda entry: entry.candidate.anchor_item_id == anchor.item_id), key=_by_score)
+        near = sorted((entry for entry in left if entry.candidate.anchor_item_id == anchor.item_id), key=_by_score)
         title = f"Because you {_VERBS.get(anchor.domain, 'looked at')} “{anchor.title}”"
         blocks.append((BECAUSE, title, anchor.item_id, picker.take(_plain(near), size)))
-    popular = picker.left(lambda entry: _is_popular(entry) and entry.candidate.popularity > 0)
-    popular.sort(key=lambda entry: (-entry.candidate.popularity, entry.candidate.item.item_id))
+        left = picker.left()
+    popular = [entry for entry in left if entry.candidate.popularity > 0 and _is_popular(entry)]
+    popular.sort(key=lambda entry: (-entry.candidate.popularity, entry.candidate.item_id))
     blocks.append((TRENDING, "Trending now", "", _whole(picker, popular, size)))
-    recent = picker.left(lambda entry: entry.freshness >= _NEW_WITHIN)
-    recent.sort(key=lambda entry: (-entry.freshness, entry.candidate.item.item_id))
+    taken = {pick.scored.candidate.item_id for pick in blocks[-1][3]}
+    recent = [entry for entry in left if entry.freshness >= _NEW_WITHIN and entry.candidate.item_id not in taken]
+    recent.sort(key=lambda entry: (-entry.freshness, entry.candidate.item_id))
     blocks.append((NEW, "New", "", _whole(picker, recent, size)))
     return [block for block in blocks if block[3]]
 
@@ -112,9 +112,9 @@ def _whole(picker: _Picker, ranked: list[Scored], size: int) -> list[_Pick]:
     return picker.take(_plain(ranked), size) if len(ranked) >= _LEAST_BLOCK else []
 
 
-def _anchor(picker: _Picker, history: Mapping[str, Item]) -> Item | None:
+def _anchor(left: Sequence[Scored], history: Mapping[str, Item]) -> Item | None:
     """The newest item of the history that enough of the remaining candidates are near to."""
-    near = Counter(entry.candidate.anchor_item_id for entry in picker.left(lambda e: bool(e.candidate.anchor_item_id)))
+    near = Counter(entry.candidate.anchor_item_id for entry in left)
     return next((item for item_id, item in history.items() if near[item_id] >= _LEAST_BLOCK), None)
 
 
@@ -127,7 +127,7 @@ def _plain(ranked: Iterable[Scored]) -> Iterable[tuple[Scored, float]]:
 
 
 def _by_score(entry: Scored) -> tuple[float, str]:
-    return -entry.score, entry.candidate.item.item_id
+    return -entry.score, entry.candidate.item_id
 
 
 def _numbered(blocks: Sequence[_Block], first_position: int) -> list[PlacedSection]:

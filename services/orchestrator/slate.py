@@ -1,13 +1,14 @@
 """The values that a request turns into on its way to a page. Everything after the services' answers is a pure
 function over these.
 
-Text and display fields of an item stay in `payload`, untouched, until the page is written: of two hundred
-candidates two dozen are shown.
+Text and display fields of an item stay where they came in until the page is written: of two hundred candidates two
+dozen are shown.
 """
 
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 class Action(enum.Enum):
@@ -104,9 +105,8 @@ class Profile:
     train: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """What rules and models need of an item; `payload` is its full form, for display."""
+class Item(Protocol):
+    """An item as the library hands it over; whatever carries it has at least these, and goes onto the page as it is."""
 
     item_id: str
     title: str
@@ -114,22 +114,26 @@ class Item:
     publisher: str
     domain: str
     language: str
-    published_at: float | None
-    payload: object
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate:
     """An item that may go on the page.
 
-    `retrieval_score` and `popularity` lie in 0..1; `anchor_item_id` is the item of the history it is near to, or "".
+    What every rule reads lies here; the rest stays in `item`. `published_at` in unix seconds; `retrieval_score` and
+    `popularity` lie in 0..1; `anchor_item_id` is the item of the history it is near to, or "". Not frozen, since two
+    hundred are made per request and freezing triples the cost, but never changed.
     """
 
-    item: Item
+    item_id: str
+    category: str
+    publisher: str
+    published_at: float | None
     sources: Sequence[Source]
     retrieval_score: float
     popularity: float
-    anchor_item_id: str = ""
+    anchor_item_id: str
+    item: Item
     filler: bool = False
 
 
@@ -151,18 +155,19 @@ class ItemFilter:
             self.include_categories or self.exclude_categories or self.languages or self.domains or self.max_age_s
         )
 
-    def passes(self, item: Item, now: float) -> bool:
-        """Whether an item passes at a time (unix seconds); the same rule as the library's."""
-        if self.include_categories and item.category not in self.include_categories:
+    def passes(self, candidate: Candidate, now: float) -> bool:
+        """Whether a candidate passes at a time (unix seconds); the same rule as the library's."""
+        category, item = candidate.category, candidate.item
+        if self.include_categories and category not in self.include_categories:
             return False
-        if item.category in self.exclude_categories or (self.domains and item.domain not in self.domains):
+        if category in self.exclude_categories or (self.domains and item.domain not in self.domains):
             return False
         if self.languages and item.language:
             tag = item.language.lower()
             if not any(tag == wanted or tag.startswith(wanted + "-") for wanted in self.languages):
                 return False
         if self.max_age_s is not None:
-            return item.published_at is not None and now - item.published_at <= self.max_age_s
+            return candidate.published_at is not None and now - candidate.published_at <= self.max_age_s
         return True
 
 
@@ -188,13 +193,16 @@ class Scores:
     compute_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scored:
-    """A candidate with its score (0..1) and the parts it was made of; see fusion.py."""
+    """A candidate with its score (0..1) and the parts it was made of; see fusion.py. Not frozen, as Candidate.
+
+    `probabilities` are those of the model's actions, in their order; empty when no model scored it.
+    """
 
     candidate: Candidate
     score: float
-    probabilities: Mapping[str, float]
+    probabilities: Sequence[float]
     freshness: float
     interest: float
 
@@ -245,6 +253,7 @@ class Page:
     items_by_id: Mapping[str, Item]
     profile: Profile
     model_version: str
+    actions: Sequence[str]
     calibrated: bool
     index_version: str
     degraded: Sequence[Degradation]

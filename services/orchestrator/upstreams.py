@@ -120,7 +120,7 @@ class LibraryClient:
             response = await self._stub.Retrieve(request, timeout=limit_s)
         return Retrieved(
             candidates=[_candidate(each) for each in response.candidates],
-            history_items=[_item(each) for each in response.history_items],
+            history_items=response.history_items,
             index_version=response.index_version,
             removed={removal.filter: removal.count for removal in response.removals},
             compute_s=max((duration_seconds(report.elapsed) for report in response.source_reports), default=0.0),
@@ -158,7 +158,7 @@ class RankerClient:
         timings = response.timings
         return Scores(
             actions=tuple(response.actions),
-            probabilities=[tuple(score.probabilities) or None for score in response.scores],
+            probabilities=[score.probabilities for score in response.scores],
             model_version=response.model_version,
             calibrated=response.calibrated,
             compute_s=duration_seconds(timings.tokenise) + duration_seconds(timings.compute),
@@ -182,36 +182,32 @@ def _filter(wanted: ItemFilter) -> item_pb2.ItemFilter:
     )
 
 
-def _item(item: item_pb2.Item) -> Item:
-    return Item(
+def _candidate(candidate: retrieval_pb2.Candidate) -> Candidate:
+    item = candidate.item
+    sources, score, anchor = [], 0.0, ""
+    for each in candidate.sources:
+        if each.source in _SOURCES:
+            sources.append(_SOURCES[each.source])
+            score = max(score, each.score)
+            anchor = anchor or each.anchor_item_id
+    published_at = to_seconds(item.published_at) if item.HasField("published_at") else None
+    return Candidate(
         item.item_id,
-        item.title,
         item.category,
         item.publisher,
-        item.domain,
-        item.language,
-        to_seconds(item.published_at) if item.HasField("published_at") else None,
+        published_at,
+        sources,
+        score,
+        candidate.popularity,
+        anchor,
         item,
     )
 
 
-def _candidate(candidate: retrieval_pb2.Candidate) -> Candidate:
-    sources = candidate.sources
-    anchor = next((each.anchor_item_id for each in sources if each.anchor_item_id), "")
-    return Candidate(
-        item=_item(candidate.item),
-        sources=[_SOURCES[each.source] for each in sources if each.source in _SOURCES],
-        retrieval_score=sources[0].score if sources else 0.0,
-        popularity=candidate.popularity,
-        anchor_item_id=anchor,
-    )
-
-
 def _text(item: Item) -> ranker_pb2.ItemText:
-    revision = cast(item_pb2.Item, item.payload).revision
     return ranker_pb2.ItemText(
         item_id=item.item_id,
-        revision=revision,
+        revision=cast(item_pb2.Item, item).revision,
         title=item.title,
         category=item.category,
         publisher=item.publisher,
