@@ -13,6 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from shared.timestamps import to_timestamp
 from tests.stand_ins import NOW, ProfileStandIn, RankerStandIn, candidate, item
 
 CANDIDATES, HISTORY, ITEMS = 200, 50, 24
+RATES = [100, 200, 250, 300, 350, 400]
 
 
 class InstantRetrieval(retrieval_pb2_grpc.RetrievalServicer):
@@ -77,15 +79,16 @@ async def serve_stand_ins() -> None:
 
 def start(arguments: list[str], environment: dict[str, str], core: int | None) -> subprocess.Popen[str]:
     """A child process, on one core if `core` is given."""
-    pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
-    return subprocess.Popen(  # noqa: PLW1509
+    child = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=pin,
     )
+    if core is not None:
+        os.sched_setaffinity(child.pid, {core})  # before it has threads; they inherit it
+    return child
 
 
 async def upstream_call_ms(address: str) -> dict[str, float]:
@@ -125,7 +128,7 @@ def request() -> homepage_pb2.RecommendRequest:
 
 
 async def at_rate(stubs, rate: float, seconds: float) -> dict[str, float]:
-    """An open load: calls start on schedule whether or not earlier ones have ended; latency counts from the schedule."""
+    """Open load: calls start on schedule, whether or not earlier ones have ended; latency counts from the schedule."""
     latencies, failed, degraded = [], 0, 0
 
     async def one(number: int, due: float) -> None:
@@ -193,7 +196,7 @@ def show(result: dict[str, object]) -> None:
 def main() -> None:
     """Starts both processes, measures, stops them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rates", type=float, nargs="+", default=[100, 200, 250, 300, 350, 400], help="calls per second")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="calls per second")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each rate")
     parser.add_argument("--repeats", type=int, default=5, help="repeats of the latency measurement")
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -217,8 +220,6 @@ def main() -> None:
             entry = json.loads(line)
             if entry["event"] == "serving":
                 break
-        import threading
-
         threading.Thread(target=lambda: [None for _ in orchestrator.stderr], daemon=True).start()
         result = asyncio.run(measure(entry["address"], address, arguments))
     finally:

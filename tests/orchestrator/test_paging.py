@@ -34,7 +34,8 @@ async def test_no_item_stands_twice_and_positions_run_on(homepage, data):
     homepage.retrieval.candidates = [candidate(n) for n in order]
     pages, token, seen = [], "", []
     for size in sizes:
-        homepage.ranker.probability = lambda number, salt=shuffle.random(): (number * salt) % 1 * 0.8 + 0.1
+        salt = shuffle.random()
+        homepage.ranker.probability = lambda number, salt=salt: (number * salt) % 1 * 0.8 + 0.1
         page = await homepage.recommend(page_size=size, page_token=token)
         pages.append(page)
         seen += ids_of(page)
