@@ -80,11 +80,12 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the packa
         """The status of a name now and at every change, until the drain."""
         told: int | None = None
         while True:
-            changed = self._changed
+            # Both are read before the yield: a drain that falls into it must still be told.
+            changed, draining = self._changed, self._draining
             status = self._status(request.service)
             if status != told:
                 told = status
                 yield health_pb2.HealthCheckResponse(status=status)
-            if self._draining:
+            if draining:
                 return
             await changed.wait()

@@ -41,6 +41,8 @@ class Call:
     method: str
     request: object | None
     context: Context
+    streams_out: bool = False
+    """Whether the answer is a stream."""
 
 
 class _Around(grpc.aio.ServerInterceptor):
@@ -74,7 +76,7 @@ class _Around(grpc.aio.ServerInterceptor):
 
         def stream(inner: Callable[..., AsyncIterator[Any]], streams_in: bool) -> Callable[..., AsyncIterator[Any]]:
             async def handle(request: object, context: Context) -> AsyncIterator[object]:
-                async with around(Call(method, None if streams_in else request, context)):
+                async with around(Call(method, None if streams_in else request, context, streams_out=True)):
                     async for response in inner(request, context):
                         yield response
 
@@ -92,7 +94,11 @@ class _Around(grpc.aio.ServerInterceptor):
 
 
 class CallLog(_Around):
-    """Accepts or makes the request id, sends it back as initial metadata, and logs one line per call."""
+    """Accepts or makes the request id, sends it back as initial metadata, and logs one line per call.
+
+    A single answer carries it only once it is there: metadata sent before would commit the client to this attempt, and
+    no failed call would ever be tried again (gRPC proposal A6). An error carries it in its trailing metadata.
+    """
 
     def __init__(self, ids: IdSource, pseudonyms: Pseudonyms) -> None:
         self._ids = ids
@@ -102,15 +108,20 @@ class CallLog(_Around):
     async def around(self, call_: Call) -> AsyncIterator[None]:
         """See the class."""
         sent = dict(call_.context.invocation_metadata() or ()).get(call.REQUEST_ID_KEY, "")
-        usable = isinstance(sent, str) and 0 < len(sent) <= _MAX_REQUEST_ID and sent.isprintable()
+        # ASCII only: gRPC takes other bytes in, but cannot send them back.
+        usable = isinstance(sent, str) and 0 < len(sent) <= _MAX_REQUEST_ID and sent.isascii() and sent.isprintable()
         request_id = str(sent) if usable else self._ids()
         token = call.request_id.set(request_id)
-        await call_.context.send_initial_metadata(((call.REQUEST_ID_KEY, request_id),))
+        echo = ((call.REQUEST_ID_KEY, request_id),)
+        if call_.streams_out:
+            await call_.context.send_initial_metadata(echo)
         started = time.perf_counter()
         outcome = _Outcome()
         try:
             with outcome.observe(call_.context):
                 yield
+                if not call_.streams_out:
+                    await call_.context.send_initial_metadata(echo)
         finally:
             _reset(call.request_id, token)
             fields = {
@@ -157,18 +168,20 @@ class ErrorMapping(_Around):
         """See the class."""
         try:
             yield
+        except grpc.aio.AbortError:
+            raise
         except ServiceError as error:
             await _abort(call_.context, error)
-        except grpc.aio.AioRpcError as error:
-            await _abort(call_.context, _from_upstream(error))
-        except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
-            raise
         except Exception as error:
-            error_id = self._ids()
-            fields = {"method": call_.method, "error_id": error_id, "request_id": call.request_id.get()}
-            log.exception("unexpected error", exc_info=error, extra={FIELDS: fields})
-            message = f"internal error {error_id}; the server's log tells more under this id"
-            await _abort(call_.context, ServiceError(Reason.INTERNAL, message, metadata={"error_id": error_id}))
+            upstream = _from_upstream(error) if isinstance(error, grpc.aio.AioRpcError) else None
+            await _abort(call_.context, upstream or self._unexpected(error, call_.method))
+
+    def _unexpected(self, error: Exception, method: str) -> ServiceError:
+        error_id = self._ids()
+        fields = {"method": method, "error_id": error_id, "request_id": call.request_id.get()}
+        log.error("unexpected error", exc_info=error, extra={FIELDS: fields})
+        message = f"internal error {error_id}; the server's log tells more under this id"
+        return ServiceError(Reason.INTERNAL, message, metadata={"error_id": error_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +203,9 @@ class Admission(_Around):
     def __init__(self, limits: Limits, clock: Clock, metrics: Metrics) -> None:
         self.open = False
         """Whether the service has warmed up; until then every call is refused with NOT_READY."""
+        self.idle = asyncio.Event()
+        """Set while no call is handled."""
+        self.idle.set()
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
@@ -212,18 +228,23 @@ class Admission(_Around):
         token = call.deadline.set(self._clock.monotonic() + limit)
         gauge = self._metrics.gauge(CALLS_IN_FLIGHT)
         self._in_flight += 1
+        self.idle.clear()
         gauge.inc()
         try:
             if remaining is not None:
                 yield  # gRPC cancels the handler at the deadline by itself
                 return
             try:
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(limit) as time_limit:
                     yield
             except TimeoutError:
+                if not time_limit.expired():
+                    raise
                 raise ServiceError(Reason.DEADLINE_TOO_SHORT, "took longer than the server's time limit") from None
         finally:
             self._in_flight -= 1
+            if self._in_flight == 0:
+                self.idle.set()
             gauge.dec()
             _reset(call.deadline, token)
 
@@ -252,11 +273,12 @@ class _Outcome:
 
 async def _abort(context: Context, error: ServiceError) -> None:
     rich = rpc_status.to_status(to_status(error))
-    await context.abort(rich.code, rich.details or "", tuple(rich.trailing_metadata or ()))
+    trailing = (*(rich.trailing_metadata or ()), (call.REQUEST_ID_KEY, call.request_id.get()))
+    await context.abort(rich.code, rich.details or "", trailing)
 
 
-def _from_upstream(error: grpc.aio.AioRpcError) -> ServiceError:
-    """What a caller learns of a failed call behind this service: the reason if there is one, never foreign text."""
+def _from_upstream(error: grpc.aio.AioRpcError) -> ServiceError | None:
+    """What a caller learns of a failed call behind this service, never foreign text; None = it is a defect here."""
     code = error.code()
     own = from_rpc_error(error)
     if own is not None and code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
@@ -268,7 +290,7 @@ def _from_upstream(error: grpc.aio.AioRpcError) -> ServiceError:
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         message = "a service behind this one cannot be reached"
         return ServiceError(Reason.UPSTREAM_UNAVAILABLE, message, retry_after_s=0.5)
-    raise error
+    return None
 
 
 def _code_name(context: Context) -> str:

@@ -42,7 +42,8 @@ class JsonFormatter(logging.Formatter):
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{record.msecs:03.0f}Z",
             "level": record.levelname.lower(),
             "service": self._service,
-            "event": record.getMessage(),
+            # Of a record with an exception the first line: asyncio writes the exception's text into the ones below.
+            "event": record.getMessage().partition("\n")[0] if record.exc_info else record.getMessage(),
         }
         line.update(getattr(record, FIELDS, {}))
         if record.exc_info and record.exc_info[1] is not None:

@@ -1,7 +1,7 @@
 """Every metric of the system, once, with unit and help.
 
 RPC metrics carry the names and buckets of gRPC proposal A66 (dots become underscores, the unit is appended).
-Names of unknown methods are counted as "other", so that a scanner cannot fill the memory with labels.
+Calls of unknown methods are not counted, so that a scanner cannot fill the memory with labels.
 """
 
 from collections.abc import Sequence

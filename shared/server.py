@@ -7,6 +7,7 @@ grace, then the service's own stop, the admin server last.
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 import threading
@@ -33,6 +34,9 @@ from shared.settings import ServiceSettings
 from shared.tracing import Tracing, set_up_tracing
 
 log = logging.getLogger(__name__)
+
+_CANCELLED_CALLS_S = 1.0
+"""How long calls that outlived the grace may tidy up after they were cancelled."""
 
 
 class Service(Protocol):
@@ -140,7 +144,7 @@ class ServiceHost:
         if settings.metrics_listen:
             host, _, port = settings.metrics_listen.rpartition(":")
             try:
-                served = start_http_server(int(port), host, self._runtime.metrics.registry)
+                served = start_http_server(int(port), host.strip("[]"), self._runtime.metrics.registry)
             except OSError:
                 raise AddressInUseError(settings.metrics_listen) from None
             self._metrics_server, self._metrics_thread = served
@@ -163,14 +167,19 @@ class ServiceHost:
         log.info("draining")
         await asyncio.sleep(self._settings.drain_delay_s)
         await self._server.stop(self._settings.grace_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._admission.idle.wait(), _CANCELLED_CALLS_S)
         await self._service.stop()
-        self._runtime.tracing.flush()
+        await asyncio.to_thread(self._runtime.tracing.flush)
+        await asyncio.to_thread(self._stop_metrics)
+        await self._admin.stop(0)
+        log.info("stopped")
+
+    def _stop_metrics(self) -> None:
         if self._metrics_server is not None and self._metrics_thread is not None:
             self._metrics_server.shutdown()
             self._metrics_server.server_close()
             self._metrics_thread.join()
-        await self._admin.stop(0)
-        log.info("stopped")
 
     async def run_until_signal(self) -> None:
         """Serves until SIGTERM or SIGINT; a signal during the start ends it too."""

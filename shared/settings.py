@@ -6,15 +6,22 @@ wrong value stops the start with one line that names the variable, the value and
 
 import sys
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import annotated_types
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Address = Annotated[str, Field(pattern=r"^(unix:.+|.+:\d{1,5})$")]
+# 0 to 65535: gRPC would take 99999 for its lower 16 bits and listen somewhere else.
+_HOST_PORT = r".+:(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_ADDRESS = rf"^(unix:.+|{_HOST_PORT})$"
+_HOST_PORT_OR_NONE = rf"^({_HOST_PORT})?$"
+_PATTERNS = {_ADDRESS: "host:port or unix:/path", _HOST_PORT_OR_NONE: "host:port or empty"}
+
+Address = Annotated[str, Field(pattern=_ADDRESS)]
 """`host:port` (port 0 = any free one) or `unix:/path`."""
 
 
@@ -28,8 +35,8 @@ class ServiceSettings(BaseSettings):
         "127.0.0.1:0",
         description="Address of health checks and Channelz; never encrypted, keep it inside the cluster",
     )
-    metrics_listen: Address | Literal[""] = Field(
-        "127.0.0.1:0", description="Address of the Prometheus page /metrics; empty = none"
+    metrics_listen: str = Field(
+        "127.0.0.1:0", pattern=_HOST_PORT_OR_NONE, description="Address of the Prometheus page /metrics; empty = none"
     )
     reflection: bool = Field(True, description="Answer gRPC reflection")
     max_concurrent_calls: int = Field(256, ge=1, le=100_000, description="Calls handled at once; more are refused")
@@ -90,7 +97,9 @@ def load(kind: type[Settings], environment: Mapping[str, str] | None = None) -> 
     try:
         return kind() if environment is None else kind.model_validate(_own(kind, environment))
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(kind, dict(detail)) for detail in error.errors())) from None
+        # A union complains once per member: the first complaint about a variable is enough.
+        complaints = (next(of_one) for _, of_one in groupby(error.errors(), key=lambda detail: detail["loc"][:1]))
+        raise SettingsError("\n".join(_explain(kind, dict(detail)) for detail in complaints)) from None
 
 
 class SettingsError(ValueError):
@@ -145,7 +154,8 @@ def allowed(info: FieldInfo) -> str:
                 bounds.append(f"at most {bound:,}")
             case annotated_types.Lt(lt=bound):
                 bounds.append(f"below {bound:,}")
-    return ", ".join([_kind_in_words(info.annotation), *bounds])
+    patterns = [_PATTERNS[rule.pattern] for rule in info.metadata if getattr(rule, "pattern", None) in _PATTERNS]
+    return ", ".join([*(patterns or [_kind_in_words(info.annotation)]), *bounds])
 
 
 def _kind_in_words(annotation: object) -> str:
@@ -155,11 +165,12 @@ def _kind_in_words(annotation: object) -> str:
         float: "number",
         bool: "true or false",
         str: "text",
-        SecretStr: "secret text",
     }
+    if _is_secret(annotation):
+        return "secret text"
     if isinstance(annotation, type) and annotation in names:
         return names[annotation]
-    if "Literal[" in text and "Address" not in text and "pattern" not in text:
+    if "Literal[" in text and "pattern" not in text:
         return "one of " + text[text.index("[") + 1 : text.rindex("]")].replace("'", "")
     if "Path" in text:
         return "path"
@@ -168,13 +179,25 @@ def _kind_in_words(annotation: object) -> str:
     return "text"
 
 
+def _is_secret(annotation: object) -> bool:
+    """Whether a field holds a secret, alone or in a union."""
+    return SecretStr in (annotation, *get_args(annotation))
+
+
 def _shown(value: object) -> str:
     return "" if value is None else str(value).replace("|", "\\|")
 
 
-def _own(kind: type[ServiceSettings], environment: Mapping[str, str]) -> dict[str, str]:
+def _own(kind: type[ServiceSettings], environment: Mapping[str, str]) -> dict[str, object]:
+    """Every field's value: what is left out here, pydantic-settings would look up in the process's environment."""
     upper = {name.upper(): value for name, value in environment.items()}
-    return {name: upper[variable(kind, name)] for name in kind.model_fields if variable(kind, name) in upper}
+    defaults = {
+        variable(kind, name): info.get_default(call_default_factory=True)
+        for name, info in kind.model_fields.items()
+        if not info.is_required()
+    }
+    values = {**defaults, **upper}
+    return {name: values[variable(kind, name)] for name in kind.model_fields if variable(kind, name) in values}
 
 
 def _explain(kind: type[ServiceSettings], detail: dict[str, object]) -> str:
@@ -183,6 +206,5 @@ def _explain(kind: type[ServiceSettings], detail: dict[str, object]) -> str:
     info = kind.model_fields.get(name)
     if info is None:
         return f"{kind.__name__}: {str(detail['msg']).removeprefix('Value error, ')}"
-    secret = info.annotation is SecretStr
-    value = "(secret)" if secret else repr(detail.get("input"))
+    value = "(secret)" if _is_secret(info.annotation) else repr(detail.get("input"))
     return f"{variable(kind, name)}={value}: allowed is {allowed(info)} ({detail['msg']})"

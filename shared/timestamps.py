@@ -1,30 +1,28 @@
-"""Between protobuf's times and plain seconds, which the core works with."""
+"""Between protobuf's times and plain seconds, which the core works with. On the hot path: fields, no methods."""
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-MICROSECONDS = 1_000_000
+_MICROSECONDS = 1_000_000
 
 
 def to_timestamp(seconds: float) -> Timestamp:
     """Unix seconds to a Timestamp, to the microsecond."""
-    timestamp = Timestamp()
-    timestamp.FromMicroseconds(round(seconds * MICROSECONDS))
-    return timestamp
+    whole, micros = divmod(round(seconds * _MICROSECONDS), _MICROSECONDS)
+    return Timestamp(seconds=whole, nanos=micros * 1000)
 
 
 def to_seconds(timestamp: Timestamp) -> float:
     """A Timestamp to unix seconds, to the microsecond."""
-    return timestamp.ToMicroseconds() / MICROSECONDS
+    return timestamp.seconds + timestamp.nanos // 1000 / _MICROSECONDS
 
 
 def to_duration(seconds: float) -> Duration:
-    """Seconds to a Duration, to the microsecond."""
-    duration = Duration()
-    duration.FromMicroseconds(round(seconds * MICROSECONDS))
-    return duration
+    """Seconds (not negative) to a Duration, to the microsecond."""
+    whole, micros = divmod(round(seconds * _MICROSECONDS), _MICROSECONDS)
+    return Duration(seconds=whole, nanos=micros * 1000)
 
 
 def duration_seconds(duration: Duration) -> float:
     """A Duration to seconds, to the microsecond."""
-    return duration.ToMicroseconds() / MICROSECONDS
+    return duration.seconds + duration.nanos // 1000 / _MICROSECONDS

@@ -1,11 +1,12 @@
 """TLS and mutual TLS with certificates that may change on disk while the server runs."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
-from shared.settings import ServiceSettings, SettingsError
+from shared.settings import ServiceSettings, SettingsError, variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class _Files:
         return tuple(value for path in paths for value in (path.stat().st_mtime_ns, path.stat().st_ino))
 
     def read(self) -> grpc.ServerCertificateConfiguration:
+        _check(self.certificate, self.key, self.client_ca)
         roots = self.client_ca.read_bytes() if self.client_ca else None
         pair = (self.key.read_bytes(), self.certificate.read_bytes())
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
@@ -31,19 +33,20 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
     A change that cannot be read (half written, key and certificate do not match yet) leaves the old pair in force.
 
     Raises:
-        SettingsError: when only one of certificate and key is set, or a file cannot be read.
+        SettingsError: when only one of certificate and key is set, or a file cannot be used.
     """
+    names = [variable(type(settings), field) for field in ("tls_certificate", "tls_key", "tls_client_ca")]
     if settings.tls_certificate is None and settings.tls_key is None:
         if settings.tls_client_ca is not None:
-            raise SettingsError("tls_client_ca needs tls_certificate and tls_key: mutual TLS is TLS first")
+            raise SettingsError(f"{names[2]} needs {names[0]} and {names[1]}: mutual TLS is TLS first")
         return None
     if settings.tls_certificate is None or settings.tls_key is None:
-        raise SettingsError("tls_certificate and tls_key are set together or not at all")
+        raise SettingsError(f"{names[0]} and {names[1]} are set together or not at all")
     files = _Files(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
     try:
         seen, first = [files.stamp()], files.read()
     except OSError as error:
-        raise SettingsError(f"a TLS file cannot be read: {error.filename}") from None
+        raise _unusable(names, error) from None
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
         try:
@@ -67,15 +70,49 @@ def channel_credentials(settings: ServiceSettings) -> grpc.ChannelCredentials | 
     """Credentials for calls to other services; None = no TLS.
 
     Raises:
-        SettingsError: when a file cannot be read.
+        SettingsError: when certificate, key and authority do not make a set, or a file cannot be used.
     """
-    if settings.upstream_tls_ca is None:
+    fields = ("upstream_tls_certificate", "upstream_tls_key", "upstream_tls_ca")
+    names = [variable(type(settings), field) for field in fields]
+    certificate, key, authority = (
+        settings.upstream_tls_certificate,
+        settings.upstream_tls_key,
+        settings.upstream_tls_ca,
+    )
+    if (certificate is None) != (key is None):
+        raise SettingsError(f"{names[0]} and {names[1]} are set together or not at all")
+    if authority is None:
+        if certificate is not None:
+            # Without this the calls would go out in clear, though somebody took care to encrypt them.
+            raise SettingsError(f"{names[0]} needs {names[2]}: mutual TLS is TLS first")
         return None
     try:
+        _check(certificate, key, authority)
         return grpc.ssl_channel_credentials(
-            settings.upstream_tls_ca.read_bytes(),
-            settings.upstream_tls_key.read_bytes() if settings.upstream_tls_key else None,
-            settings.upstream_tls_certificate.read_bytes() if settings.upstream_tls_certificate else None,
+            authority.read_bytes(),
+            key.read_bytes() if key else None,
+            certificate.read_bytes() if certificate else None,
         )
     except OSError as error:
-        raise SettingsError(f"a TLS file cannot be read: {error.filename}") from None
+        raise _unusable(names, error) from None
+
+
+def _check(certificate: Path | None, key: Path | None, authority: Path | None) -> None:
+    """Tries the files on Python's own TLS; gRPC would fail later, and without a reason.
+
+    Raises:
+        OSError: when a file cannot be read; its child ssl.SSLError when what is in it does not serve.
+    """
+    for path in filter(None, (certificate, key, authority)):
+        path.read_bytes()  # an error from here names the file; one from the ssl module does not
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if certificate is not None:
+        context.load_cert_chain(certificate, key, password="")
+    if authority is not None:
+        context.load_verify_locations(authority)
+
+
+def _unusable(names: list[str], error: OSError) -> SettingsError:
+    if isinstance(error, ssl.SSLError):
+        return SettingsError(f"{', '.join(names)}: must be PEM files, and the key the one of the certificate")
+    return SettingsError(f"{', '.join(names)}: {error.filename}: {error.strerror}")

@@ -1,7 +1,9 @@
 """Checks of requests that collect every violation before they refuse, so that a caller mends a request once."""
 
 import math
+import re
 from collections.abc import Sequence
+from typing import Protocol
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,6 +13,16 @@ from shared.errors import Reason, ServiceError, Violation
 MAX_REPORTED = 20
 MAX_TIMESTAMP_S = 253_402_300_799
 """The last second of the year 9999, the end of what protobuf's Timestamp may hold."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Unicode's control characters (category Cc) but for tab, line feed and carriage return."""
+
+
+class _Enum(Protocol):
+    """A generated enum."""
+
+    def keys(self) -> Sequence[str]: ...
+
+    def values(self) -> Sequence[int]: ...
 
 
 class Checks:
@@ -27,11 +39,11 @@ class Checks:
         self._violations.append(Violation(field, description))
 
     def text(self, field: str, value: str, most: int, *, least: int = 0) -> None:
-        """A text of `least` to `most` characters, without control characters other than white space."""
+        """A text of `least` to `most` characters, without control characters but tab, line feed, carriage return."""
         if not least <= len(value) <= most:
             wanted = f"{least} to {most}"
             self.fail(field, f"must have {wanted} characters, has {len(value)}")
-        elif any(character < " " and character not in "\t\n\r" for character in value) or "\x7f" in value:
+        elif _CONTROL.search(value):
             self.fail(field, "must not hold control characters")
 
     def size(self, field: str, values: Sequence[object], most: int, *, least: int = 0) -> None:
@@ -44,13 +56,13 @@ class Checks:
         if not math.isfinite(value) or not least <= value <= most:
             self.fail(field, f"must be {least:g} to {most:g}, is {value:g}")
 
-    def timestamp(self, field: str, value: Timestamp, *, latest: float = MAX_TIMESTAMP_S) -> None:
+    def timestamp(self, field: str, value: Timestamp, *, latest: float = math.inf) -> None:
         """A valid time from 1970 on, at most `latest` (unix seconds)."""
         if not 0 <= value.nanos < 1_000_000_000:
             self.fail(field, "nanos must be 0 to 999999999")
         elif not 0 <= value.seconds <= MAX_TIMESTAMP_S:
             self.fail(field, "must lie between 1970 and 9999")
-        elif value.seconds > latest:
+        elif value.seconds + value.nanos / 1e9 > latest:
             self.fail(field, "lies too far ahead of the server's clock")
 
     def positive_duration(self, field: str, value: Duration) -> None:
@@ -66,11 +78,19 @@ class Checks:
         if not user_id and not visitor_id:
             self.fail("user_id", "one of user_id and visitor_id is required")
 
-    def done(self) -> None:
-        """Raises ServiceError(INVALID_FIELD) with all violations (at most 20 are told)."""
-        if not self._violations:
-            return
+    def enum(self, field: str, value: int, kind: _Enum) -> None:
+        """A value the enum has."""
+        if value not in kind.values():
+            self.fail(field, f"has no value {value}; use one of {', '.join(kind.keys())}")
+
+    def error(self, reason: Reason = Reason.INVALID_FIELD) -> ServiceError:
+        """The error that tells the violations noted so far, at most 20 of them."""
         first = self._violations[0]
         more = f" (and {len(self._violations) - 1} more)" if len(self._violations) > 1 else ""
         message = f"{first.field}: {first.description}{more}"
-        raise ServiceError(Reason.INVALID_FIELD, message, self._violations[:MAX_REPORTED])
+        return ServiceError(reason, message, self._violations[:MAX_REPORTED])
+
+    def done(self, reason: Reason = Reason.INVALID_FIELD) -> None:
+        """Raises `error(reason)` when there is any violation."""
+        if self._violations:
+            raise self.error(reason)

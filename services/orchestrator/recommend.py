@@ -111,6 +111,8 @@ class Rules:
     budget: Budget = field(default_factory=Budget)
     candidates: int = 200
     history: int = 200
+    ranked_history: int = 50
+    """Items of the history that the ranker is shown, each once, with the last act; models read less than that."""
     most_shown: int = 1000
 
     @property
@@ -252,7 +254,11 @@ class Recommender:
     ) -> Scores | None:
         if not candidates:
             return None
-        texts = [(known[event.item_id], event) for event in history if event.item_id in known]
+        last_acts: dict[str, HistoryEvent] = {}
+        for event in history:
+            if event.item_id in known:
+                last_acts.setdefault(event.item_id, event)
+        texts = [(known[item_id], event) for item_id, event in last_acts.items()][: self.rules.ranked_history]
         return await journey.attempt(
             Stage.RANKING,
             "source_order",

@@ -128,6 +128,17 @@ async def test_recent_events_count_at_once(homepage):
     assert homepage.ranker.requests[-1].history[0].item.item_id == "i100"
 
 
+async def test_the_ranker_reads_each_item_of_the_history_once_with_the_last_act_newest_first(homepage):
+    acts = [("i100", "CLICK", 50), ("i101", "CLICK", 40), ("i100", "LIKE", 30)]
+    events = [
+        event_pb2.Event(action=f"ACTION_{action}", item_id=item_id, time=to_timestamp(NOW - back))
+        for item_id, action, back in acts
+    ]
+    await homepage.recommend(recent_events=events)
+    read = [(entry.item.item_id, entry.action) for entry in homepage.ranker.requests[-1].history]
+    assert read == [("i100", event_pb2.ACTION_LIKE), ("i101", event_pb2.ACTION_CLICK)]
+
+
 async def test_excluded_and_hidden_items_stay_away(homepage):
     homepage.profile.profile.hidden_item_ids.append("i101")
     page = await homepage.recommend(page_size=100, exclude_item_ids=["i100"])

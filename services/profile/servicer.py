@@ -1,0 +1,99 @@
+"""The gRPC face of the profile service: checks a request, asks the store, answers in the contract's words."""
+
+# ruff: noqa: ARG002 - the arguments are those of the generated interface
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
+
+from services.profile.cursor import to_cursor, to_sequence
+from services.profile.interests import HalfLives, strongest
+from services.profile.request_checks import check_get_profile, check_read_events, check_record_events
+from services.profile.store import LogQuery, ProfileStore
+from services.profile.translation import from_logged, from_profile, to_entry, user_name
+from shared.clock import Clock
+from shared.errors import not_implemented
+from shared.metrics import EVENTS_DUPLICATE, EVENTS_RECORDED, Metrics
+from shared.timestamps import to_seconds
+
+DEFAULT_EVENTS = 50
+DEFAULT_PAGE = 1000
+MOST_INTERESTS = 50
+MOST_PAGE_BYTES = 2 * 2**20
+"""Where a message of ReadEvents is cut, well below the 4 MiB that gRPC clients take by default."""
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ProfileServicer(profile_pb2_grpc.ProfileServicer):
+    """homepage.profile.v1.Profile over a ProfileStore."""
+
+    def __init__(self, store: ProfileStore, half_lives: HalfLives, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._half_lives = half_lives
+        self._clock = clock
+        self._metrics = metrics
+
+    async def GetProfile(
+        self, request: profile_pb2.GetProfileRequest, context: _Context
+    ) -> profile_pb2.GetProfileResponse:
+        """See the contract. Served pages are no part of a profile and do not change its version."""
+        check_get_profile(request)
+        now = to_seconds(request.now) if request.HasField("now") else self._clock.now()
+        user = user_name(request.user_id, request.visitor_id)
+        stored = await self._store.profile(user, request.max_events or DEFAULT_EVENTS)
+        interests = strongest(stored.interests, now, self._half_lives, MOST_INTERESTS)
+        return profile_pb2.GetProfileResponse(profile=from_profile(stored, interests))
+
+    async def RecordEvents(
+        self, request: profile_pb2.RecordEventsRequest, context: _Context
+    ) -> profile_pb2.RecordEventsResponse:
+        """See the contract."""
+        check_record_events(request, self._clock.now())
+        recorded = await self._store.record([to_entry(entry) for entry in request.events])
+        self._metrics.counter(EVENTS_RECORDED, "event").inc(recorded.events)
+        self._metrics.counter(EVENTS_RECORDED, "served_page").inc(recorded.served_pages)
+        self._metrics.counter(EVENTS_DUPLICATE).inc(recorded.duplicates)
+        new = recorded.events + recorded.served_pages
+        return profile_pb2.RecordEventsResponse(recorded=new, duplicates=recorded.duplicates)
+
+    async def ReadEvents(
+        self, request: profile_pb2.ReadEventsRequest, context: _Context
+    ) -> AsyncIterator[profile_pb2.ReadEventsResponse]:
+        """See the contract. Holds one page at a time; a page that would be too large for a message is cut."""
+        check_read_events(request)
+        log_id = self._store.log_id
+        after, caught_up = to_sequence(log_id, request.cursor), False
+        for_training = request.purpose == profile_pb2.READ_PURPOSE_TRAINING
+        while not caught_up:
+            query = LogQuery(after, request.page_size or DEFAULT_PAGE, MOST_PAGE_BYTES, for_training)
+            page = await self._store.read_log(query)
+            after, caught_up = page.next_after, page.caught_up
+            events = [from_logged(entry) for entry in page.entries]
+            yield profile_pb2.ReadEventsResponse(events=events, next_cursor=to_cursor(log_id, after))
+
+    async def UpdatePreferences(
+        self, request: profile_pb2.UpdatePreferencesRequest, context: _Context
+    ) -> profile_pb2.UpdatePreferencesResponse:
+        """Not in this version."""
+        raise not_implemented("Profile.UpdatePreferences")
+
+    async def SetConsent(
+        self, request: profile_pb2.SetConsentRequest, context: _Context
+    ) -> profile_pb2.SetConsentResponse:
+        """Not in this version."""
+        raise not_implemented("Profile.SetConsent")
+
+    def ExportUser(
+        self, request: profile_pb2.ExportUserRequest, context: _Context
+    ) -> AsyncIterator[profile_pb2.ExportUserResponse]:
+        """Not in this version."""
+        raise not_implemented("Profile.ExportUser")
+
+    async def EraseUser(
+        self, request: profile_pb2.EraseUserRequest, context: _Context
+    ) -> profile_pb2.EraseUserResponse:
+        """Not in this version."""
+        raise not_implemented("Profile.EraseUser")
