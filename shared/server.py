@@ -8,6 +8,7 @@ grace, then the service's own stop, the admin server last.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import threading
@@ -31,6 +32,7 @@ from shared.interceptors import Admission, CallLog, CallMetrics, ErrorMapping, L
 from shared.logs import FIELDS, Pseudonyms
 from shared.metrics import Metrics
 from shared.settings import ServiceSettings
+from shared.start import StartError
 from shared.tracing import Tracing, set_up_tracing
 
 log = logging.getLogger(__name__)
@@ -162,18 +164,21 @@ class ServiceHost:
         log.info("serving", extra={FIELDS: fields})
 
     async def stop(self) -> None:
-        """Drains and stops; see the module."""
+        """Drains and stops; see the module. What never served has nothing to drain."""
+        served = self.health.ready
         self.health.drain()
-        log.info("draining")
-        await asyncio.sleep(self._settings.drain_delay_s)
-        await self._server.stop(self._settings.grace_s)
+        if served:
+            log.info("draining")
+            await asyncio.sleep(self._settings.drain_delay_s)
+        await self._server.stop(self._settings.grace_s if served else 0)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._admission.idle.wait(), _CANCELLED_CALLS_S)
         await self._service.stop()
         await asyncio.to_thread(self._runtime.tracing.flush)
         await asyncio.to_thread(self._stop_metrics)
         await self._admin.stop(0)
-        log.info("stopped")
+        if served:
+            log.info("stopped")
 
     def _stop_metrics(self) -> None:
         if self._metrics_server is not None and self._metrics_thread is not None:
@@ -190,17 +195,30 @@ class ServiceHost:
         starting = asyncio.create_task(self.start())
         waiting = asyncio.create_task(signalled.wait())
         await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
-            await waiting
-        else:
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-        waiting.cancel()
-        await self.stop()
+        try:
+            if starting.done():
+                starting.result()
+                _settle_memory()
+                await waiting
+            else:
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+        finally:
+            waiting.cancel()
+            await self.stop()
 
 
-class AddressInUseError(RuntimeError):
+def _settle_memory() -> None:
+    """Takes what the start has built (models, libraries) out of the collector's rounds, and makes those rarer.
+
+    A request makes thousands of short-lived objects without cycles; walking the whole heap for them only adds pauses.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+class AddressInUseError(StartError):
     """An address cannot be bound."""
 
     def __init__(self, address: str) -> None:
@@ -218,10 +236,12 @@ def serve(name: str, settings: ServiceSettings, build: Callable[[Runtime], Servi
 
     try:
         _run_loop(main())
-    except (AddressInUseError, ValueError) as error:
-        # Ours, written for whoever starts the service; other exceptions are defects and show their trace.
+    except StartError as error:
         log.error("cannot start", extra={FIELDS: {"why": str(error)}})
         return 2
+    except Exception:
+        log.exception("ended by a defect")
+        return 1
     return 0
 
 

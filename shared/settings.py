@@ -15,14 +15,26 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.start import StartError
+
 # 0 to 65535: gRPC would take 99999 for its lower 16 bits and listen somewhere else.
 _HOST_PORT = r".+:(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
 _ADDRESS = rf"^(unix:.+|{_HOST_PORT})$"
 _HOST_PORT_OR_NONE = rf"^({_HOST_PORT})?$"
 _PATTERNS = {_ADDRESS: "host:port or unix:/path", _HOST_PORT_OR_NONE: "host:port or empty"}
 
-Address = Annotated[str, Field(pattern=_ADDRESS)]
-"""`host:port` (port 0 = any free one) or `unix:/path`."""
+# Every service has the three with default ports of its own; what they mean is said here once.
+Listen = Annotated[str, Field(pattern=_ADDRESS, description="Address of the service")]
+AdminListen = Annotated[
+    str,
+    Field(
+        pattern=_ADDRESS,
+        description="Address of health checks and Channelz; never encrypted, keep it inside the cluster",
+    ),
+]
+MetricsListen = Annotated[
+    str, Field(pattern=_HOST_PORT_OR_NONE, description="Address of the Prometheus page /metrics; empty = none")
+]
 
 
 class ServiceSettings(BaseSettings):
@@ -30,14 +42,9 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
-    listen: Address = Field("127.0.0.1:0", description="Address of the service")
-    admin_listen: Address = Field(
-        "127.0.0.1:0",
-        description="Address of health checks and Channelz; never encrypted, keep it inside the cluster",
-    )
-    metrics_listen: str = Field(
-        "127.0.0.1:0", pattern=_HOST_PORT_OR_NONE, description="Address of the Prometheus page /metrics; empty = none"
-    )
+    listen: Listen = "127.0.0.1:0"
+    admin_listen: AdminListen = "127.0.0.1:0"
+    metrics_listen: MetricsListen = "127.0.0.1:0"
     reflection: bool = Field(True, description="Answer gRPC reflection")
     max_concurrent_calls: int = Field(256, ge=1, le=100_000, description="Calls handled at once; more are refused")
     max_message_bytes: int = Field(16 * 2**20, ge=1024, le=2**30, description="Largest message taken or sent, in bytes")
@@ -102,7 +109,7 @@ def load(kind: type[Settings], environment: Mapping[str, str] | None = None) -> 
         raise SettingsError("\n".join(_explain(kind, dict(detail)) for detail in complaints)) from None
 
 
-class SettingsError(ValueError):
+class SettingsError(StartError):
     """A variable is wrong; the text says which and what is allowed."""
 
 

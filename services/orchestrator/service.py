@@ -25,6 +25,7 @@ from services.orchestrator.upstreams import LibraryClient, ProfileClient, Ranker
 from shared.logs import FIELDS
 from shared.metrics import SERVED_PAGES_DROPPED
 from shared.server import Runtime
+from shared.start import StartError
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ class OrchestratorService:
     def __init__(self, runtime: Runtime, settings: OrchestratorSettings) -> None:
         self._runtime = runtime
         self._settings = settings
-        self._tokens = Tokens(_keys(settings))
+        try:
+            self._tokens = Tokens(_keys(settings))
+        except ValueError as error:
+            raise StartError(f"HOMEPAGE_ORCHESTRATOR_TOKEN_KEYS: {error}") from None
         self._fallback = PopularFallback()
         self._rules = Rules(
             weights=FusionWeights(

@@ -3,7 +3,7 @@
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Address, ServiceSettings
+from shared.settings import AdminListen, Listen, MetricsListen, ServiceSettings
 
 
 class OrchestratorSettings(ServiceSettings):
@@ -11,16 +11,9 @@ class OrchestratorSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOMEPAGE_ORCHESTRATOR_", extra="ignore", frozen=True)
 
-    listen: Address = Field("127.0.0.1:50051", description="Address of the service")
-    admin_listen: Address = Field(
-        "127.0.0.1:50061",
-        description="Address of health checks and Channelz; never encrypted, keep it inside the cluster",
-    )
-    metrics_listen: Address | str = Field(
-        "127.0.0.1:9461",
-        pattern=r"^(|.+:\d{1,5})$",
-        description="Address of the Prometheus page /metrics; empty = none",
-    )
+    listen: Listen = "127.0.0.1:50051"
+    admin_listen: AdminListen = "127.0.0.1:50061"
+    metrics_listen: MetricsListen = "127.0.0.1:9461"
     default_deadline_s: float = Field(
         0.5, gt=0, le=60, description="Time limit of a call that comes without a deadline, in seconds"
     )

@@ -1,12 +1,11 @@
 """What the profile service can be told, by variables that begin with HOMEPAGE_PROFILE_."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Address, ServiceSettings
+from shared.settings import AdminListen, Listen, MetricsListen, ServiceSettings
 
 _DAY_S = 86_400.0
 
@@ -16,14 +15,9 @@ class ProfileSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOMEPAGE_PROFILE_", extra="ignore", frozen=True)
 
-    listen: Address = Field("127.0.0.1:50052", description="Address of the service")
-    admin_listen: Address = Field(
-        "127.0.0.1:50062",
-        description="Address of health checks and Channelz; never encrypted, keep it inside the cluster",
-    )
-    metrics_listen: Address | Literal[""] = Field(
-        "127.0.0.1:9462", description="Address of the Prometheus page /metrics; empty = none"
-    )
+    listen: Listen = "127.0.0.1:50052"
+    admin_listen: AdminListen = "127.0.0.1:50062"
+    metrics_listen: MetricsListen = "127.0.0.1:9462"
     database: Path = Field(
         Path("homepage-data/profile.db"),
         description="SQLite file of profiles and the event log; made with its folder when there is none",

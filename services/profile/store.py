@@ -9,9 +9,10 @@ from typing import Protocol
 
 from services.profile.events import Action, Entry, Event, ServedPage
 from services.profile.interests import Interest
+from shared.start import StartError
 
 
-class StoreOpenError(ValueError):
+class StoreOpenError(StartError):
     """The store cannot be used at all; the text tells whoever starts the service what to change."""
 
 

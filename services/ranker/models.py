@@ -11,6 +11,7 @@ from shared.model.encoder import Vectors
 from shared.model.manifest import ModelManifest
 from shared.model.text import HistoryText, ItemText
 from shared.model.zero_shot import Probabilities, ZeroShotModel
+from shared.start import StartError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +56,7 @@ class LoadedModel:
         item = Item("", "", ItemText("the first text of the day", "news"))
         ranked = await self.rank([HistoryText("the last text of yesterday", "news")], [item])
         if not np.isfinite(ranked.probabilities).all():
-            raise ValueError(f"the model {self.manifest.version} gives no finite probabilities on this device")
+            raise StartError(f"the model {self.manifest.version} gives no finite probabilities on this device")
 
 
 class UnknownModelError(LookupError):

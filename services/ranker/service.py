@@ -22,6 +22,7 @@ from shared.model.encoder import Vectors
 from shared.model.placement import Placement, place
 from shared.model.zero_shot import ZeroShotModel
 from shared.server import Runtime
+from shared.start import StartError
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +47,14 @@ class RankerService:
         """Loads and warms up.
 
         Raises:
-            ValueError: when the model or the device cannot be had; the text says why.
+            StartError: when the model or the device cannot be had; the text says why.
         """
         clock = self._runtime.clock
-        placement = place(self._settings.device, self._settings.dtype)
-        model = await asyncio.to_thread(_load, self._settings, placement)
+        try:
+            placement = place(self._settings.device, self._settings.dtype)
+            model = await asyncio.to_thread(_load, self._settings, placement)
+        except ValueError as error:  # shared.model's own, written for whoever chose the model
+            raise StartError(str(error)) from error
         limits = BatchLimits(
             queue_tokens=self._settings.max_queue_tokens,
             interactive_tokens=self._settings.max_batch_tokens,

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Address, ServiceSettings
+from shared.settings import AdminListen, Listen, MetricsListen, ServiceSettings
 
 
 class RankerSettings(ServiceSettings):
@@ -13,14 +13,9 @@ class RankerSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOMEPAGE_RANKER_", extra="ignore", frozen=True)
 
-    listen: Address = Field("127.0.0.1:50054", description="Address of the service")
-    admin_listen: Address = Field(
-        "127.0.0.1:50064",
-        description="Address of health checks and Channelz; never encrypted, keep it inside the cluster",
-    )
-    metrics_listen: Address | Literal[""] = Field(
-        "127.0.0.1:9464", description="Address of the Prometheus page /metrics; empty = none"
-    )
+    listen: Listen = "127.0.0.1:50054"
+    admin_listen: AdminListen = "127.0.0.1:50064"
+    metrics_listen: MetricsListen = "127.0.0.1:9464"
     model: str = Field(
         "all-MiniLM-L6-v2",
         min_length=1,

@@ -16,9 +16,9 @@ from services.ranker.models import Models
 from services.ranker.service import RankerService
 from services.ranker.settings import RankerSettings
 from shared.errors import Reason, ServiceError, from_rpc_error
-from shared.model.base import BaseModelError
 from shared.server import Runtime
 from shared.settings import load
+from shared.start import StartError
 from tests.conftest import OpenChannel
 from tests.ranker.conftest import StartRanker
 
@@ -190,7 +190,7 @@ async def test_activate_model_says_that_it_is_not_implemented(stub: ranker_pb2_g
 
 
 async def test_a_model_that_cannot_be_had_stops_the_start(tmp_path, start_ranker: StartRanker) -> None:
-    with pytest.raises(BaseModelError, match="no model"):
+    with pytest.raises(StartError, match="no model"):
         await start_ranker(model=str(tmp_path))
 
 
