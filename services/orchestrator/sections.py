@@ -11,8 +11,8 @@ from services.orchestrator.diversity import diversified
 from services.orchestrator.slate import Item, Placed, PlacedSection, Scored, Source
 
 FOR_YOU, BECAUSE, TRENDING, NEW = "for_you", "because", "trending", "new"
-_LEAST_PAGE = 8
-"""A smaller page is one block."""
+_LEAST_PAGE = 18
+"""A smaller page is one block; from here on "for you" keeps half of it."""
 _LEAST_BLOCK = 3
 """A block of its own needs as many items."""
 _NEW_WITHIN = 0.25

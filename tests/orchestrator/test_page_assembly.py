@@ -86,7 +86,7 @@ def test_a_page_is_as_full_as_it_can_be_and_holds_nothing_twice(given_entries, s
 
 def test_small_pages_and_later_pages_are_one_block():
     scored = [make_scored(number, 0.5, popularity=0.5, freshness=0.9) for number in range(40)]
-    assert [section.id for section in lay_out(scored, {}, shape(7))] == ["for_you"]
+    assert [section.id for section in lay_out(scored, {}, shape(17))] == ["for_you"]
     assert [section.id for section in lay_out(scored, {}, shape(24, first_page=False))] == ["for_you"]
     assert [section.id for section in lay_out(scored, {}, shape(24))] == ["for_you", "trending", "new"]
 

@@ -1,0 +1,275 @@
+"""The library: what is on disk, and the snapshot of it in memory that every read uses.
+
+Whatever changes it is written first and becomes visible after, as a new snapshot put in place of the old one by one
+assignment. Changes must run one after the other in one thread; reads of `snapshot` need no lock.
+
+When the embedding model changes, the index in use goes on serving while its successor fills; the successor takes over
+when it has every item and its graph, because vectors of different models must not be compared.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from services.retrieval.behaviour import CountedEvent
+from services.retrieval.catalogue import Catalogue, Floats, Rows
+from services.retrieval.graph_builder import Build, caught_up
+from services.retrieval.index import IndexEntry, VectorIndex, fingerprint, unit_vectors
+from services.retrieval.items import Item
+from services.retrieval.popularity import Popularity, counted, log_weight, touched
+from services.retrieval.snapshot import Snapshot
+from services.retrieval.store import LibraryStore, Progress, StoredVector, Tally
+from shared.logs import FIELDS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """How many items of a put were new or different, and how many were there in the same form."""
+
+    stored: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far the library has come; see GetIndexStatusResponse."""
+
+    items: int
+    indexed: int
+    pending: int
+    index_version: str
+    embedding_version: str
+    counted_events: int
+
+
+class Library:
+    """See the module. `half_life_s`: of popularity, in seconds."""
+
+    def __init__(self, store: LibraryStore, half_life_s: float) -> None:
+        self._store = store
+        self._half_life_s = half_life_s
+        self._tallies: dict[str, Tally] = {}
+        self._progress = Progress()
+        self._successor: VectorIndex | None = None
+        self._refused: frozenset[tuple[str, str]] = frozenset()
+        catalogue = Catalogue.empty()
+        self.snapshot = Snapshot(catalogue, VectorIndex.empty(), Popularity(np.zeros(0), catalogue))
+
+    # Reads: from any thread.
+
+    @property
+    def cursor(self) -> str:
+        """Where counting of the event log goes on."""
+        return self._progress.cursor
+
+    def status(self) -> Status:
+        """How far it has come."""
+        snapshot, target = self.snapshot, self._target
+        return Status(
+            items=len(snapshot.catalogue),
+            indexed=len(snapshot.index),
+            pending=len(_without_vector(snapshot.catalogue, target)),
+            index_version=snapshot.index.version,
+            embedding_version=snapshot.index.embedding_version,
+            counted_events=self._progress.counted,
+        )
+
+    def pending(self, most: int) -> tuple[Item, ...]:
+        """At most `most` items that wait for their vector; those that the model refused are left out."""
+        catalogue = self.snapshot.catalogue
+        items = (catalogue.items[row] for row in _without_vector(catalogue, self._target).tolist())
+        waiting = (item for item in items if item is not None and (item.item_id, item.revision) not in self._refused)
+        return tuple(islice(waiting, most))
+
+    def any_item(self) -> Item | None:
+        """Some item, to ask the model's version with; None for an empty library."""
+        return next((item for item in self.snapshot.catalogue.items if item is not None), None)
+
+    def stale_index(self) -> VectorIndex | None:
+        """An index that needs a new graph; the successor only once it has every item."""
+        if self._successor is not None and not self.pending(1) and self._successor.graph_is_stale:
+            return self._successor
+        return self.snapshot.index if self.snapshot.index.graph_is_stale else None
+
+    @property
+    def _target(self) -> VectorIndex:
+        """The index that new vectors go to."""
+        return self._successor or self.snapshot.index
+
+    # Changes: one after the other, in one thread.
+
+    def open(self) -> None:
+        """Loads everything from the store. Raises StoreVersionError."""
+        self._store.open()
+        self._progress = self._store.progress()
+        self._tallies = dict(self._store.tallies())
+        catalogue = Catalogue.empty().with_items(list(self._store.items()))
+        vectors = [vector for vector in self._store.vectors() if _is_current(catalogue, vector)]
+        # A change of model may have been cut short: the version with most vectors serves, the other is made up for.
+        versions = Counter(vector.embedding_version for vector in vectors).most_common(2)
+        indexes = []
+        for version, _ in versions:
+            own = [vector for vector in vectors if vector.embedding_version == version]
+            indexes.append(VectorIndex.empty(version).with_vectors(_entries(catalogue, own)))
+        weights = [log_weight(self._tallies.get(item.item_id), self._half_life_s) for item in catalogue.items if item]
+        popularity = Popularity(np.array(weights, np.float64), catalogue)
+        self._successor = indexes[1] if len(indexes) > 1 else None
+        self.snapshot = Snapshot(catalogue, indexes[0] if indexes else VectorIndex.empty(), popularity)
+
+    def close(self) -> None:
+        """Closes the store."""
+        self._store.close()
+
+    def put(self, items: Sequence[Item]) -> PutResult:
+        """Adds or replaces items, all of them or none; of equal ids the last counts.
+
+        Raises:
+            ServiceError: STORE_UNAVAILABLE.
+        """
+        before = self.snapshot.catalogue
+        changed: dict[str, Item] = {}
+        stored = 0
+        for item in items:
+            if changed.get(item.item_id, before.find(item.item_id)) != item:
+                changed[item.item_id] = item
+                stored += 1
+        if changed:
+            self._store.put_items(list(changed.values()))
+            self._replace(before, list(changed.values()))
+        return PutResult(stored, len(items) - stored)
+
+    def _replace(self, before: Catalogue, items: list[Item]) -> None:
+        new_texts = [item for item in items if (old := before.find(item.item_id)) and old.revision != item.revision]
+        outdated = before.rows_of(item.item_id for item in new_texts)
+        catalogue = before.with_items(items)
+        weights = np.full(catalogue.rows, -np.inf)
+        weights[: before.rows] = self.snapshot.popularity.log_weights
+        for item in items:
+            tally = self._tallies.get(item.item_id)
+            weights[catalogue.row(item.item_id)] = log_weight(tally, self._half_life_s)
+        self._publish(catalogue, outdated, weights)
+
+    def delete(self, item_ids: Sequence[str]) -> int:
+        """Removes items; returns how many were there.
+
+        Raises:
+            ServiceError: STORE_UNAVAILABLE.
+        """
+        before = self.snapshot.catalogue
+        there = [item_id for item_id in dict.fromkeys(item_ids) if before.find(item_id) is not None]
+        if there:
+            self._store.delete_items(there)
+            rows = before.rows_of(there)
+            self._publish(before.without(there), rows, self.snapshot.popularity.log_weights)
+        return len(there)
+
+    def _publish(self, catalogue: Catalogue, outdated: Rows, log_weights: Floats) -> None:
+        """Shows new items; the vectors of `outdated` rows are no longer theirs."""
+        if self._successor is not None:
+            self._successor = self._successor.without(outdated)
+        index = self.snapshot.index.without(outdated)
+        self.snapshot = Snapshot(catalogue, index, Popularity(log_weights, catalogue))
+        self._let_succeed()
+
+    def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
+        """Adds vectors of one embedding version, those of items that have changed or gone left out.
+
+        Raises:
+            InvalidVectorError: when one is not a unit vector of the right dimension; nothing is added then.
+            ServiceError: STORE_UNAVAILABLE.
+        """
+        if not vectors:
+            return
+        version, catalogue = vectors[0].embedding_version, self.snapshot.catalogue
+        index = self._index_for(version)
+        unit_vectors([vector.values for vector in vectors], index.storage.vectors.shape[1])
+        current = [vector for vector in vectors if _is_current(catalogue, vector)]
+        missing = [v for v in current if index.slots(catalogue.rows_of([v.item_id]))[0] < 0]
+        if missing:
+            self._store.put_vectors(missing)
+        index = index.with_vectors(_entries(catalogue, missing))
+        serving = self.snapshot.index
+        if index.embedding_version == serving.embedding_version or not len(serving):
+            self._successor = None
+            self.snapshot = replace(self.snapshot, index=index)
+        else:
+            self._successor = index
+        self._let_succeed()
+
+    def refuse(self, item: Item) -> None:
+        """Notes that the model cannot embed this text; it is not offered again until it changes or a restart."""
+        self._refused |= {(item.item_id, item.revision)}
+        self._let_succeed()
+
+    def adopt(self, build: Build) -> None:
+        """Takes a finished graph into use, unless its index is gone."""
+        serving = caught_up(build, self.snapshot.index)
+        if serving is not None:
+            self.snapshot = replace(self.snapshot, index=serving)
+        elif self._successor is not None:
+            self._successor = caught_up(build, self._successor) or self._successor
+            self._let_succeed()
+
+    def count(self, events: Sequence[CountedEvent], cursor: str) -> None:
+        """Counts events for good, together with the cursor behind them.
+
+        Raises:
+            ServiceError: STORE_UNAVAILABLE.
+        """
+        tallies: dict[str, Tally] = {}
+        for event in events:
+            tally = tallies.get(event.item_id) or self._tallies.get(event.item_id)
+            tallies[event.item_id] = counted(tally, event, self._half_life_s)
+        progress = Progress(cursor, self._progress.counted + len(events))
+        self._store.put_counts(tallies, progress)
+        self._progress = progress
+        self._tallies.update(tallies)
+        catalogue = self.snapshot.catalogue
+        weights = self.snapshot.popularity.log_weights.copy()
+        for item_id in touched(events):
+            if catalogue.find(item_id) is not None:
+                weights[catalogue.row(item_id)] = log_weight(tallies[item_id], self._half_life_s)
+        popularity = Popularity(weights, catalogue)
+        _ = popularity.best_first  # sorted here, so that no reader has to
+        self.snapshot = replace(self.snapshot, popularity=popularity)
+
+    def _index_for(self, version: str) -> VectorIndex:
+        """The index of an embedding version; an empty one for a new version."""
+        for index in (self.snapshot.index, self._successor):
+            if index is not None and index.embedding_version == version:
+                return index
+        return VectorIndex.empty(version)
+
+    def _let_succeed(self) -> None:
+        """The successor takes over once it has every item and a graph over them."""
+        successor = self._successor
+        if successor is None or self.pending(1) or successor.graph_is_stale:
+            return
+        self.snapshot = replace(self.snapshot, index=successor)
+        self._successor = None
+        log.info("new embedding version", extra={FIELDS: {"embedding_version": successor.embedding_version}})
+
+
+def _without_vector(catalogue: Catalogue, index: VectorIndex) -> Rows:
+    """Live rows that an index does not have."""
+    live = np.flatnonzero(catalogue.columns.live)
+    return live[index.slots(live) < 0]
+
+
+def _is_current(catalogue: Catalogue, vector: StoredVector) -> bool:
+    """Whether a vector belongs to the present text of an item that is there."""
+    item = catalogue.find(vector.item_id)
+    return item is not None and item.revision == vector.revision
+
+
+def _entries(catalogue: Catalogue, vectors: Sequence[StoredVector]) -> list[IndexEntry]:
+    return [
+        IndexEntry(catalogue.row(vector.item_id), fingerprint(vector.item_id, vector.revision), vector.values)
+        for vector in vectors
+    ]

@@ -1,0 +1,157 @@
+"""Wires the parts of the retrieval service.
+
+Three kinds of thread beside the event loop: one that changes the library, a few that read it, one that builds graphs.
+Three tasks on the loop keep the library up to date: vectors from the ranker, popularity from the event log, graphs.
+Ready as soon as the library is in memory; vectors without a graph are searched exactly meanwhile.
+"""
+
+import threading
+from collections.abc import Sequence
+
+import grpc
+from homepage.retrieval.v1 import retrieval_pb2, retrieval_pb2_grpc
+
+from services.retrieval.background import Background, Pace
+from services.retrieval.behaviour import CountedEvent
+from services.retrieval.embedder import Embedder, EmbedderOptions
+from services.retrieval.graph_builder import Build, GraphKeeper, build_graph
+from services.retrieval.index import VectorIndex
+from services.retrieval.items import Item
+from services.retrieval.library import Library, PutResult
+from services.retrieval.popularity import EventCounter
+from services.retrieval.retrieve import Retriever
+from services.retrieval.servicer import RetrievalServicer
+from services.retrieval.settings import RetrievalSettings
+from services.retrieval.sqlite_store import SqliteStore
+from services.retrieval.store import StoredVector
+from services.retrieval.upstreams import ProfileEvents, RankerEmbeddings
+from services.retrieval.worker import Worker
+from shared.metrics import LIBRARY_ITEMS, Metrics
+from shared.server import Runtime
+
+
+class LibraryWriter:
+    """Changes a library in its own thread, one change after the other, and wakes whoever has work by it."""
+
+    def __init__(self, library: Library, worker: Worker) -> None:
+        self._library = library
+        self._worker = worker
+        self.wakes: Sequence[Background] = ()
+
+    async def put(self, items: Sequence[Item]) -> PutResult:
+        """See Library.put."""
+        result = await self._worker.run(self._library.put, items)
+        self._wake()
+        return result
+
+    async def delete(self, item_ids: Sequence[str]) -> int:
+        """See Library.delete."""
+        deleted = await self._worker.run(self._library.delete, item_ids)
+        self._wake()
+        return deleted
+
+    async def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
+        """See Library.put_vectors."""
+        await self._worker.run(self._library.put_vectors, vectors)
+        self._wake()
+
+    async def refuse(self, item: Item) -> None:
+        """See Library.refuse."""
+        await self._worker.run(self._library.refuse, item)
+        self._wake()
+
+    async def count(self, events: Sequence[CountedEvent], cursor: str) -> None:
+        """See Library.count."""
+        await self._worker.run(self._library.count, events, cursor)
+
+    async def adopt(self, build: Build) -> None:
+        """See Library.adopt."""
+        await self._worker.run(self._library.adopt, build)
+
+    def _wake(self) -> None:
+        for task in self.wakes:
+            task.wake()
+
+
+class RetrievalService:
+    """The retrieval service; see shared.server.Service."""
+
+    names: tuple[str, ...] = (retrieval_pb2.DESCRIPTOR.services_by_name["Retrieval"].full_name,)
+
+    def __init__(self, runtime: Runtime, settings: RetrievalSettings) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._writing = Worker("library-writer")
+        self._reading = Worker("library-reader", settings.search_threads)
+        self._building = Worker("graph-builder")
+        self._stopping = threading.Event()
+        self._channels: list[grpc.aio.Channel] = []
+        self._tasks: list[Background] = []
+        self.library = Library(SqliteStore(settings.database), settings.popularity_half_life_s)
+        self._writer = LibraryWriter(self.library, self._writing)
+        retriever = Retriever(settings.freshness_half_life_s, runtime.clock.monotonic)
+        self._servicer = RetrievalServicer(self.library, self._writer, self._reading, retriever, runtime)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        retrieval_pb2_grpc.add_RetrievalServicer_to_server(self._servicer, server)
+
+    async def start(self) -> None:
+        """Loads the library, then begins to keep it up to date."""
+        await self._writing.run(self.library.open)
+        _show(self.library, self._runtime.metrics)
+        self._tasks = [self._embedding(), self._counting(), self._graph_keeping()]
+        self.embedding, self.counting, self.graph_keeping = self._tasks
+        self._writer.wakes = (self.embedding, self.graph_keeping)
+        for task in self._tasks:
+            task.start()
+
+    async def stop(self) -> None:
+        """Ends the tasks and closes everything; what is acknowledged is on disk already. May be called twice."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        for task in self._tasks:
+            await task.stop()
+        for channel in self._channels:
+            await channel.close()
+        await self._building.close()
+        await self._reading.close()
+        await self._writing.run(self.library.close)
+        await self._writing.close()
+
+    def _embedding(self) -> Background:
+        settings = self._settings
+        source = RankerEmbeddings(self._channel(settings.ranker_address), settings.upstream_timeout_s)
+        options = EmbedderOptions(settings.embed_batch_size, settings.version_check_interval_s)
+        embedder = Embedder(self.library, self._writer, source, options, self._runtime.clock.monotonic)
+        return Background("embedding", embedder.step, self._pace(settings.version_check_interval_s))
+
+    def _counting(self) -> Background:
+        settings = self._settings
+        channel = self._channel(settings.profile_address)
+        source = ProfileEvents(channel, settings.upstream_timeout_s, settings.event_page_size)
+        counter = EventCounter(source, lambda: self.library.cursor, self._writer.count)
+        return Background("counting", counter.step, self._pace(settings.event_poll_interval_s))
+
+    def _graph_keeping(self) -> Background:
+        keeper = GraphKeeper(self.library.stale_index, self._build, self._writer.adopt)
+        return Background("graph keeping", keeper.step, self._pace(None))
+
+    async def _build(self, index: VectorIndex) -> Build:
+        return await self._building.run(build_graph, index, self._settings.graph_threads, self._stopping.is_set)
+
+    def _pace(self, interval_s: float | None) -> Pace:
+        return Pace(interval_s, self._settings.retry_least_s, self._settings.retry_most_s)
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._runtime.channel(address)
+        self._channels.append(channel)
+        return channel
+
+
+def _show(library: Library, metrics: Metrics) -> None:
+    """Counts the library's items whenever metrics are read."""
+    metrics.gauge(LIBRARY_ITEMS, "all").set_function(lambda: library.status().items)
+    metrics.gauge(LIBRARY_ITEMS, "indexed").set_function(lambda: library.status().indexed)
+    metrics.gauge(LIBRARY_ITEMS, "pending").set_function(lambda: library.status().pending)

@@ -1,0 +1,45 @@
+"""A background loop outlives whatever its step does."""
+
+import asyncio
+
+from services.retrieval.background import Background, Pace, UpstreamError
+
+
+async def test_a_step_that_raises_is_tried_again_until_it_works() -> None:
+    outcomes = [UpstreamError(), ValueError("secret"), True, False]
+    done: list[object] = []
+
+    async def step() -> bool:
+        outcome = outcomes.pop(0) if outcomes else False
+        done.append(outcome)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return bool(outcome)
+
+    background = Background("test", step, Pace(None, 0.001, 0.002))
+    background.start()
+    await asyncio.wait_for(background.idle(), 10)
+    await background.stop()
+    assert not outcomes
+
+
+async def test_work_that_comes_during_a_step_is_seen_before_it_is_called_idle() -> None:
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    steps = 0
+
+    async def step() -> bool:
+        nonlocal steps
+        steps += 1
+        entered.set()
+        await go_on.wait()
+        return False
+
+    background = Background("test", step, Pace(None))
+    background.start()
+    await asyncio.wait_for(entered.wait(), 10)
+    idle = asyncio.create_task(background.idle())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait_for(idle, 10)
+    await background.stop()
+    assert steps == 2
