@@ -20,7 +20,6 @@ from wsgiref.simple_server import WSGIServer
 import grpc
 from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from shared import logs, tls
@@ -31,6 +30,7 @@ from shared.ids import IdSource, random_ids
 from shared.interceptors import Admission, CallLog, CallMetrics, ErrorMapping, Limits
 from shared.logs import FIELDS, Pseudonyms
 from shared.metrics import Metrics
+from shared.reflection import add_reflection
 from shared.settings import ServiceSettings
 from shared.start import StartError
 from shared.tracing import Tracing, set_up_tracing
@@ -129,8 +129,7 @@ class ServiceHost:
         # Health stands on the main port too: that is where clients watch it (gRPC proposal A17).
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         if settings.reflection:
-            names = (*self._service.names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, server)
+            add_reflection((*self._service.names, health.SERVICE_NAME), server)
         return server
 
     async def start(self) -> None:

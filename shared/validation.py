@@ -11,6 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from shared.errors import Reason, ServiceError, Violation
 
 MAX_REPORTED = 20
+MIN_TIMESTAMP_S = -62_135_596_800
+"""The first second of the year 1, the beginning of what protobuf's Timestamp may hold."""
 MAX_TIMESTAMP_S = 253_402_300_799
 """The last second of the year 9999, the end of what protobuf's Timestamp may hold."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -56,12 +58,12 @@ class Checks:
         if not math.isfinite(value) or not least <= value <= most:
             self.fail(field, f"must be {least:g} to {most:g}, is {value:g}")
 
-    def timestamp(self, field: str, value: Timestamp, *, latest: float = math.inf) -> None:
-        """A valid time from 1970 on, at most `latest` (unix seconds)."""
+    def timestamp(self, field: str, value: Timestamp, *, latest: float = math.inf, earliest_s: int = 0) -> None:
+        """A valid time from `earliest_s` (default: 1970) to `latest`, both in unix seconds."""
         if not 0 <= value.nanos < 1_000_000_000:
             self.fail(field, "nanos must be 0 to 999999999")
-        elif not 0 <= value.seconds <= MAX_TIMESTAMP_S:
-            self.fail(field, "must lie between 1970 and 9999")
+        elif not earliest_s <= value.seconds <= MAX_TIMESTAMP_S:
+            self.fail(field, f"must lie between the years {1970 if earliest_s == 0 else 1} and 9999")
         elif value.seconds + value.nanos / 1e9 > latest:
             self.fail(field, "lies too far ahead of the server's clock")
 

@@ -1,7 +1,7 @@
 """Loads a data set into a running set: items first, then past behaviour while the items are being embedded.
 
 The profile service does not know items, so every event is given its item's category here. What the contract would
-refuse is mended or left out before it is sent: a value where the action has none, a date before 1970, an impression.
+refuse is mended or left out before it is sent: a value where the action has none, an impression.
 """
 
 import re
@@ -249,4 +249,4 @@ def _address(url: str) -> str:
 
 
 def _date(seconds: float | None) -> Timestamp | None:
-    return to_timestamp(seconds) if seconds is not None and seconds >= 0 else None
+    return to_timestamp(seconds) if seconds is not None else None

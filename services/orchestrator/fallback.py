@@ -1,7 +1,6 @@
 """The last good popular list: what is shown while the library cannot be reached."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.orchestrator.slate import Candidate, Retrieved, Source
@@ -20,8 +19,7 @@ class PopularFallback:
         """Replaces the list; an empty one is not good, and does not replace a good one."""
         if candidates:
             self._candidates = [
-                replace(
-                    candidate,
+                candidate._replace(
                     sources=(Source.FALLBACK_POPULAR,),
                     retrieval_score=candidate.popularity,
                     anchor_item_id="",

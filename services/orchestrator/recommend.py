@@ -241,7 +241,7 @@ class Recommender:
         )
         if more is None:
             return found
-        fillers = [replace(candidate, filler=True) for candidate in more.candidates]
+        fillers = [candidate._replace(filler=True) for candidate in more.candidates]
         return replace(found, candidates=[*found.candidates, *fillers])
 
     async def _scores(
@@ -278,5 +278,5 @@ def _shape(ask: Ask, *, known_user: bool) -> PageShape:
 
 def _merged(recent: Sequence[HistoryEvent], stored: Sequence[HistoryEvent], most: int) -> list[HistoryEvent]:
     """Both histories as one, newest first, each act once."""
-    acts = {(event.item_id, event.action, event.time): event for event in (*recent, *stored)}
-    return sorted(acts.values(), key=lambda event: (-event.time, event.item_id, event.action.name))[:most]
+    acts = dict.fromkeys((*recent, *stored))
+    return sorted(acts, key=lambda event: (-event.time, event.item_id, event.action.name))[:most]

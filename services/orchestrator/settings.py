@@ -14,6 +14,9 @@ class OrchestratorSettings(ServiceSettings):
     listen: Listen = "127.0.0.1:50051"
     admin_listen: AdminListen = "127.0.0.1:50061"
     metrics_listen: MetricsListen = "127.0.0.1:9461"
+    max_concurrent_calls: int = Field(
+        64, ge=1, le=100_000, description="Calls handled at once; more are refused, so that those taken end in time"
+    )
     default_deadline_s: float = Field(
         0.5, gt=0, le=60, description="Time limit of a call that comes without a deadline, in seconds"
     )

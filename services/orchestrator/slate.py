@@ -8,7 +8,7 @@ dozen are shown.
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Action(enum.Enum):
@@ -74,9 +74,8 @@ class User:
     visitor_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEvent:
-    """One act of the user. `time` in unix seconds."""
+class HistoryEvent(NamedTuple):
+    """One act of the user. `time` in unix seconds. A tuple, as hundreds are made per request."""
 
     item_id: str
     action: Action
@@ -116,13 +115,12 @@ class Item(Protocol):
     language: str
 
 
-@dataclass(slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An item that may go on the page.
 
     What every rule reads lies here; the rest stays in `item`. `published_at` in unix seconds; `retrieval_score` and
-    `popularity` lie in 0..1; `anchor_item_id` is the item of the history it is near to, or "". Not frozen, since two
-    hundred are made per request and freezing triples the cost, but never changed.
+    `popularity` lie in 0..1; `anchor_item_id` is the item of the history it is near to, or "". A tuple, since two
+    hundred are made per request.
     """
 
     item_id: str
@@ -193,9 +191,8 @@ class Scores:
     compute_s: float
 
 
-@dataclass(slots=True)
-class Scored:
-    """A candidate with its score (0..1) and the parts it was made of; see fusion.py. Not frozen, as Candidate.
+class Scored(NamedTuple):
+    """A candidate with its score (0..1) and the parts it was made of; see fusion.py.
 
     `probabilities` are those of the model's actions, in their order; empty when no model scored it.
     """

@@ -9,7 +9,7 @@ from homepage.types.v1 import item_pb2
 
 from services.retrieval.items import Item, Moderation, Price
 from shared.timestamps import duration_seconds, to_duration, to_seconds, to_timestamp
-from shared.validation import Checks
+from shared.validation import MIN_TIMESTAMP_S, Checks
 
 MAX_ID = 256
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
@@ -53,7 +53,7 @@ def check_item(checks: Checks, path: str, item: item_pb2.Item) -> None:
     if item.language:
         language(checks, f"{path}.language", item.language)
     if item.HasField("published_at"):
-        checks.timestamp(f"{path}.published_at", item.published_at)
+        checks.timestamp(f"{path}.published_at", item.published_at, earliest_s=MIN_TIMESTAMP_S)
     if item.HasField("expires_at"):
         checks.timestamp(f"{path}.expires_at", item.expires_at)
     if item.HasField("price"):

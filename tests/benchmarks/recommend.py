@@ -212,7 +212,7 @@ def main() -> None:
         prefix = "HOMEPAGE_ORCHESTRATOR_"
         environment = {f"{prefix}{name}_ADDRESS": address for name in ("PROFILE", "RETRIEVAL", "RANKER")}
         environment |= {f"{prefix}LISTEN": "127.0.0.1:0", f"{prefix}ADMIN_LISTEN": "127.0.0.1:0"}
-        environment |= {f"{prefix}METRICS_LISTEN": "", f"{prefix}MAX_CONCURRENT_CALLS": "1000"}
+        environment |= {f"{prefix}METRICS_LISTEN": ""}
         orchestrator = start(["services.orchestrator"], environment, 0)
         children.append(orchestrator)
         os.sched_setaffinity(0, {1})

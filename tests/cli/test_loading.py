@@ -18,7 +18,7 @@ from services.cli.loading import Loaded, Loader, LoadError, events_to_load, to_e
 from services.cli.terminal import progress
 from shared.datasets import ACTIONS, Dataset, Interaction, Item, WorldConfig, generate_world
 from shared.timestamps import to_seconds
-from shared.validation import Checks
+from shared.validation import MIN_TIMESTAMP_S, Checks
 from tests.conftest import RegisteredService
 
 
@@ -58,8 +58,8 @@ def test_an_item_keeps_what_the_contract_has_a_place_for() -> None:
     assert (to_seconds(item.published_at), item.domain, item.language) == (86_400.0, "shop", "en-GB")
 
 
-def test_a_film_of_before_1970_goes_without_its_date() -> None:
-    assert not to_item(Item("a", "Metropolis", published_at=-1_356_998_400.0)).HasField("published_at")
+def test_a_film_of_before_1970_keeps_its_date() -> None:
+    assert to_seconds(to_item(Item("a", "Metropolis", published_at=-1_356_998_400.0)).published_at) == -1_356_998_400.0
     assert not to_item(Item("a", "Undated")).HasField("published_at")
     assert to_item(Item("a", "The epoch", published_at=0.0)).HasField("published_at")
 
@@ -79,7 +79,7 @@ def test_texts_and_dates_of_items_are_always_such_as_the_contract_takes(
     checks.size("tags", item.tags, 64)
     for tag in item.tags:
         checks.text("tags", tag, 128, least=1)
-    checks.timestamp("published_at", item.published_at)
+    checks.timestamp("published_at", item.published_at, earliest_s=MIN_TIMESTAMP_S)
     checks.done()
 
 

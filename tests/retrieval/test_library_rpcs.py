@@ -107,7 +107,7 @@ async def test_every_violation_of_a_message_is_told(start_retrieval: Any, violat
         price=item_pb2.Price(currency_code="euro", micros=-1),
         duration={"seconds": -1},
         moderation=17,
-        published_at={"seconds": -5},
+        published_at={"seconds": -62_135_596_801},
         expires_at={"nanos": -1},
     )
     assert set(await violations_of(retrieval.put(item))) == {

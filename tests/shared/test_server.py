@@ -198,6 +198,17 @@ async def test_reflection_lists_the_service(start_service: StartService, bare_ch
     assert PROFILE in await reflected(bare_channel(host.address))
 
 
+async def test_reflection_finds_a_method_by_its_full_name_as_ghz_asks(
+    start_service: StartService, bare_channel: BareChannel
+):
+    host = await start_service(profile())
+    stub = reflection_pb2_grpc.ServerReflectionStub(bare_channel(host.address))
+    for symbol, is_known in ((f"{PROFILE}.GetProfile", True), (PROFILE, True), ("no.such.Thing", False)):
+        request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+        [answer] = [answered async for answered in stub.ServerReflectionInfo(iter([request]), timeout=5)]
+        assert bool(answer.file_descriptor_response.file_descriptor_proto) is is_known
+
+
 async def test_reflection_can_be_switched_off(start_service: StartService, bare_channel: BareChannel):
     host = await start_service(profile(), reflection=False)
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import Reason, ServiceError, Violation
-from shared.validation import MAX_TIMESTAMP_S, Checks
+from shared.validation import MAX_TIMESTAMP_S, MIN_TIMESTAMP_S, Checks
 
 INT32, INT64 = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)
 NANOS = st.one_of(INT32, st.sampled_from([-1, 0, 1, 999_999_999, 1_000_000_000]))
@@ -70,6 +70,15 @@ def test_a_time_is_accepted_if_it_is_well_formed_and_from_1970_to_9999(seconds, 
     checks = Checks()
     checks.timestamp("field", Timestamp(seconds=seconds, nanos=nanos))
     assert accepted(checks) == (0 <= seconds <= MAX_TIMESTAMP_S and 0 <= nanos < 1_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_accepted"), [(MIN_TIMESTAMP_S, True), (-1, True), (MIN_TIMESTAMP_S - 1, False)]
+)
+def test_a_time_may_reach_back_to_the_year_1_where_that_is_asked_for(seconds, is_accepted):
+    checks = Checks()
+    checks.timestamp("field", Timestamp(seconds=seconds), earliest_s=MIN_TIMESTAMP_S)
+    assert accepted(checks) is is_accepted
 
 
 @given(st.integers(0, 200), st.integers(0, 999_999_999), st.integers(0, 400))

@@ -214,7 +214,9 @@ class ServedPage(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     recommendation_id: _builtins.str
-    """The recommendation that made the page; also the idempotency key."""
+    """The recommendation that made the page, for later pages followed by "/" and their first position; also the idempotency key.
+    1 to 128 characters.
+    """
     surface: _builtins.str
     """The page or placement, as asked for."""
     model_version: _builtins.str

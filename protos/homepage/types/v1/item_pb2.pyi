@@ -128,7 +128,7 @@ class Item(_message.Message):
 
     @_builtins.property
     def published_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was published; unset = not known, and then it never counts as new."""
+        """When it was published, from the year 1 on; unset = not known, and then it never counts as new. Ahead of now: not shown yet."""
 
     @_builtins.property
     def price(self) -> Global___Price:
