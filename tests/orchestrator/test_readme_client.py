@@ -1,0 +1,21 @@
+"""The client that the README prints."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+
+
+async def test_the_python_client_works_as_printed(homepage):
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    assert "127.0.0.1:50051" in code
+    program = code.replace("127.0.0.1:50051", homepage.host.address)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, errors.decode()
+    assert output.decode().startswith("Good to start with\n   1 ")
+    assert homepage.profile.recorded["click-1"].event.item_id.startswith("i")
