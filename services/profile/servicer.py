@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - the arguments are those of the generated interface
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,9 +10,10 @@ import grpc
 from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
 
 from services.profile.cursor import to_cursor, to_sequence
+from services.profile.events import Entry
 from services.profile.interests import HalfLives, strongest
 from services.profile.request_checks import check_get_profile, check_read_events, check_record_events
-from services.profile.store import LogQuery, ProfileStore
+from services.profile.store import LogPage, LogQuery, ProfileStore
 from services.profile.translation import from_logged, from_profile, to_entry, user_name
 from shared.clock import Clock
 from shared.errors import not_implemented
@@ -23,6 +25,8 @@ DEFAULT_PAGE = 1000
 MOST_INTERESTS = 50
 MOST_PAGE_BYTES = 2 * 2**20
 """Where a message of ReadEvents is cut, well below the 4 MiB that gRPC clients take by default."""
+_LARGE_BATCH = 100
+"""From so many entries on a batch is read in a thread: 1000 would hold up all other calls for 10 ms."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,8 +55,12 @@ class ProfileServicer(profile_pb2_grpc.ProfileServicer):
         self, request: profile_pb2.RecordEventsRequest, context: _Context
     ) -> profile_pb2.RecordEventsResponse:
         """See the contract."""
-        check_record_events(request, self._clock.now())
-        recorded = await self._store.record([to_entry(entry) for entry in request.events])
+        now = self._clock.now()
+        if len(request.events) < _LARGE_BATCH:
+            entries = _to_entries(request, now)
+        else:
+            entries = await asyncio.to_thread(_to_entries, request, now)
+        recorded = await self._store.record(entries)
         self._metrics.counter(EVENTS_RECORDED, "event").inc(recorded.events)
         self._metrics.counter(EVENTS_RECORDED, "served_page").inc(recorded.served_pages)
         self._metrics.counter(EVENTS_DUPLICATE).inc(recorded.duplicates)
@@ -71,8 +79,7 @@ class ProfileServicer(profile_pb2_grpc.ProfileServicer):
             query = LogQuery(after, request.page_size or DEFAULT_PAGE, MOST_PAGE_BYTES, for_training)
             page = await self._store.read_log(query)
             after, caught_up = page.next_after, page.caught_up
-            events = [from_logged(entry) for entry in page.entries]
-            yield profile_pb2.ReadEventsResponse(events=events, next_cursor=to_cursor(log_id, after))
+            yield await asyncio.to_thread(_from_page, page, to_cursor(log_id, after))
 
     async def UpdatePreferences(
         self, request: profile_pb2.UpdatePreferencesRequest, context: _Context
@@ -97,3 +104,15 @@ class ProfileServicer(profile_pb2_grpc.ProfileServicer):
     ) -> profile_pb2.EraseUserResponse:
         """Not in this version."""
         raise not_implemented("Profile.EraseUser")
+
+
+def _to_entries(request: profile_pb2.RecordEventsRequest, now: float) -> list[Entry]:
+    """Raises ServiceError(INVALID_FIELD) with every violation."""
+    check_record_events(request, now)
+    return [to_entry(entry) for entry in request.events]
+
+
+def _from_page(page: LogPage, next_cursor: str) -> profile_pb2.ReadEventsResponse:
+    return profile_pb2.ReadEventsResponse(
+        events=[from_logged(entry) for entry in page.entries], next_cursor=next_cursor
+    )

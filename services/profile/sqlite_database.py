@@ -151,6 +151,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
         raise StoreOpenError(
             f"{path} has schema version {version}, this program knows up to {SCHEMA_VERSION}; run a newer one"
         )
-    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
-        raise StoreOpenError(f"{path} is an SQLite file, but not a profile database")
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if tables and not (version and "interests" in tables):
+        raise StoreOpenError(f"{path} is an SQLite file, but not a profile database; name another file")
     return version

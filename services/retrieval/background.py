@@ -1,4 +1,4 @@
-"""Work that goes on beside the calls: one step, repeated for as long as the service runs.
+"""Work beside the event loop and beside the calls: threads for what blocks, and steps that are repeated for ever.
 
 A step that fails is tried again after a growing pause, and nothing a step raises ends the loop.
 """
@@ -7,15 +7,45 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from shared.logs import FIELDS
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Worker:
+    """A few threads with a queue, for SQLite, numpy and hnswlib.
+
+    With one thread, what is run is also kept in order and apart.
+    """
+
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The function's result. When the caller is cancelled, a function that has begun still runs to its end."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(function, *args, **kwargs))
+
+    async def close(self) -> None:
+        """Waits for what runs, drops what still waits."""
+        await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
+
 
 class UpstreamError(Exception):
-    """Another service cannot be reached or does not answer properly now; it is asked again later."""
+    """Another service did not do what it was asked; it is asked again later. `status`: its gRPC status, by name."""
+
+    def __init__(self, status: str = "", *, passing: bool = True) -> None:
+        super().__init__(status)
+        self.status = status
+        self.passing = passing
+        """Whether that is expected to end by itself; what is not, is a defect or a wrong setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +106,13 @@ class Background:
                 await asyncio.wait_for(self._woken.wait(), self._pace.interval_s)
 
     async def _pause_after(self, error: Exception) -> None:
-        fields = {FIELDS: {"task": self._name}}
+        fields = {"task": self._name}
         if not isinstance(error, UpstreamError):
-            log.error("background step failed", exc_info=error, extra=fields)
+            log.error("background step failed", exc_info=error, extra={FIELDS: fields})
+        elif not error.passing:
+            log.error("another service refused", extra={FIELDS: {**fields, "status": error.status}})
         elif self._failures == 0:
-            log.warning("waiting for another service", exc_info=error, extra=fields)
+            log.warning("waiting for another service", extra={FIELDS: {**fields, "status": error.status}})
         pause = min(self._pace.retry_least_s * 2.0 ** min(self._failures, 32), self._pace.retry_most_s)
         self._failures += 1
         await asyncio.sleep(pause)

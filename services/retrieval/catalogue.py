@@ -6,7 +6,7 @@ and grows in place; a reader therefore checks that its own catalogue has the ite
 and frees rows for later items.
 
 An item costs about 1 KB here with a summary of 300 characters: the object, its texts, its entry in the look-up and
-its columns. Its vector (index.py) and its ready-made message (item_messages.py) come on top.
+its columns. Its vector (index.py) and its ready-made message (translation.py) come on top.
 """
 
 import hashlib

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from services.retrieval.index import InvalidVectorError
 from services.retrieval.items import Item
-from services.retrieval.library import Library
+from services.retrieval.library import Library, LibraryWriter
 from services.retrieval.store import StoredVector, Vector
 from shared.logs import FIELDS
 
@@ -34,16 +34,6 @@ class EmbeddingSource(Protocol):
         """One vector per item. Raises UpstreamError or EmbeddingRefusedError."""
 
 
-class LibraryWrites(Protocol):
-    """The changes of a library that an embedder makes, run in the library's thread."""
-
-    async def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
-        """See Library.put_vectors."""
-
-    async def refuse(self, item: Item) -> None:
-        """See Library.refuse."""
-
-
 @dataclass(frozen=True, slots=True)
 class EmbedderOptions:
     """Items per call, and how often the model's version is asked for when there is nothing to embed, in seconds."""
@@ -58,13 +48,13 @@ class Embedder:
     def __init__(
         self,
         library: Library,
-        writes: LibraryWrites,
+        writer: LibraryWriter,
         source: EmbeddingSource,
         options: EmbedderOptions,
         monotonic: Callable[[], float],
     ) -> None:
         self._library = library
-        self._writes = writes
+        self._writer = writer
         self._source = source
         self._options = options
         self._monotonic = monotonic
@@ -81,7 +71,7 @@ class Embedder:
             return False
         try:
             embeddings = await self._source.embed(batch)
-            await self._writes.put_vectors(_stored(batch, embeddings))
+            await self._writer.put_vectors(_stored(batch, embeddings))
         except (EmbeddingRefusedError, InvalidVectorError):
             await self._set_aside(batch)
             return True
@@ -95,7 +85,7 @@ class Embedder:
             return
         # A refused probe must not be asked again and again either.
         self._version_seen_at = self._monotonic()
-        await self._writes.refuse(batch[0])
+        await self._writer.refuse(batch[0])
         log.warning("an item cannot be embedded", extra={FIELDS: {"item_id": batch[0].item_id}})
 
 

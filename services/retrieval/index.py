@@ -182,36 +182,43 @@ class VectorIndex:
     def search(self, queries: Matrix, k: int, allowed: Mask) -> Hits:
         """The `k` allowed rows nearest to each query. `queries`: float32 [queries, dimensions]; `allowed`: bool by row.
 
-        Looks at twice as many as asked for; where filters leave fewer than `k` of these, all allowed vectors are
-        compared, so filters never starve a search.
+        Looks at twice as many as asked for; where filters and removals leave fewer than `k` of these, all allowed
+        vectors are compared, so they neither starve a search nor let far vectors pass for near ones.
         """
         if not self.size:
             none = np.zeros((len(queries), 0), np.int64)
             return Hits(none, none.astype(np.float64), none.ravel())
         rows = self.storage.rows[: self.size]
         permitted = self.alive & allowed[rows]
-        slots, cosines = self._nearest(queries, min(2 * k, self.size))
+        slots, cosines, horizon = self._nearest(queries, min(2 * k, self.size))
         seen = np.unique(slots[cosines > -np.inf])
         cosines = np.where(permitted[slots], cosines, -np.inf)
         wanted = min(k, int(np.count_nonzero(permitted)))
-        if wanted and (np.count_nonzero(cosines > -np.inf, axis=1) < wanted).any():
+        certain = (cosines > -np.inf) & (cosines >= horizon)
+        if (np.count_nonzero(certain, axis=1) < wanted).any():
             slots, cosines = self._exactly(queries, np.flatnonzero(permitted), k)
             seen = np.union1d(seen, slots)
         slots, cosines = _best(slots, cosines, k)
         return Hits(np.where(cosines > -np.inf, rows[slots], -1), cosines, rows[seen])
 
-    def _nearest(self, queries: Matrix, k: int) -> tuple[Rows, Floats]:
-        """The `k` nearest slots, masked ones with cosine minus infinity."""
+    def _nearest(self, queries: Matrix, k: int) -> tuple[Rows, Floats, Floats]:
+        """The `k` nearest slots, masked ones with cosine minus infinity, and each query's horizon.
+
+        The horizon [queries, 1] is the cosine of the farthest vector the graph came up with, masked ones included: what
+        is farther away may have neighbours in the graph that are nearer, so it is not known to be among the best.
+        """
+        horizon = np.full((len(queries), 1), -np.inf)
         in_graph = self.graph.size if self.graph else 0
         late = np.arange(in_graph, self.size)
         slots, cosines = self._exactly(queries, late, k, self.storage.vectors[in_graph : self.size])
         if self.graph is not None:
-            old_slots, old_cosines = self._in_graph(self.graph, queries, min(k, in_graph))
+            old_slots, old_cosines, horizon = self._in_graph(self.graph, queries, min(k, in_graph))
             slots = np.concatenate((old_slots, slots), axis=1)
             cosines = np.concatenate((old_cosines, cosines), axis=1)
-        return _best(slots, cosines, k)
+        return (*_best(slots, cosines, k), horizon)
 
-    def _in_graph(self, graph: Graph, queries: Matrix, k: int) -> tuple[Rows, Floats]:
+    def _in_graph(self, graph: Graph, queries: Matrix, k: int) -> tuple[Rows, Floats, Floats]:
+        """See `_nearest`."""
         # A search for a large part of the graph is slower than comparing all, and may not reach that many.
         if 2 * k <= graph.size:
             try:
@@ -220,9 +227,10 @@ class VectorIndex:
                 if "contiguous 2D array" not in str(error):
                     raise
             else:
-                slots = labels.astype(np.int64)
-                return slots, np.where(self.alive[slots], 1.0 - distances.astype(np.float64), -np.inf)
-        return self._exactly(queries, np.arange(graph.size), k, self.storage.vectors[: graph.size])
+                slots, cosines = labels.astype(np.int64), 1.0 - distances.astype(np.float64)
+                return slots, np.where(self.alive[slots], cosines, -np.inf), cosines.min(axis=1, keepdims=True)
+        exact = self._exactly(queries, np.arange(graph.size), k, self.storage.vectors[: graph.size])
+        return (*exact, np.full((len(queries), 1), -np.inf))
 
     def _exactly(self, queries: Matrix, slots: Rows, k: int, vectors: Matrix | None = None) -> tuple[Rows, Floats]:
         """The `k` best of the given slots by comparing all; `vectors`: theirs, where that needs no copying."""

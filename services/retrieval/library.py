@@ -9,23 +9,26 @@ when it has every item and its graph, because vectors of different models must n
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
-from services.retrieval.behaviour import CountedEvent
-from services.retrieval.catalogue import Catalogue, Floats, Rows
+from services.retrieval.background import Background, Worker
+from services.retrieval.catalogue import ABSENT, Catalogue, Floats, Rows
 from services.retrieval.graph_builder import Build, caught_up
 from services.retrieval.index import IndexEntry, VectorIndex, fingerprint, unit_vectors
 from services.retrieval.items import Item
-from services.retrieval.popularity import Popularity, counted, log_weight, touched
+from services.retrieval.popularity import EventPage, Popularity, counted, faded, log_weight
 from services.retrieval.snapshot import Snapshot
 from services.retrieval.store import LibraryStore, Progress, StoredVector, Tally
 from shared.logs import FIELDS
 
 log = logging.getLogger(__name__)
+
+_LEAST_TALLIES = 10_000
+"""Up to so many sums are kept before any are looked through for what has faded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,10 @@ class Library:
         self._store = store
         self._half_life_s = half_life_s
         self._tallies: dict[str, Tally] = {}
+        self._look_through_at = _LEAST_TALLIES
         self._progress = Progress()
         self._successor: VectorIndex | None = None
-        self._refused: frozenset[tuple[str, str]] = frozenset()
+        self._refused: dict[str, str] = {}
         catalogue = Catalogue.empty()
         self.snapshot = Snapshot(catalogue, VectorIndex.empty(), Popularity(np.zeros(0), catalogue))
 
@@ -83,8 +87,8 @@ class Library:
     def pending(self, most: int) -> tuple[Item, ...]:
         """At most `most` items that wait for their vector; those that the model refused are left out."""
         catalogue = self.snapshot.catalogue
-        items = (catalogue.items[row] for row in _without_vector(catalogue, self._target).tolist())
-        waiting = (item for item in items if item is not None and (item.item_id, item.revision) not in self._refused)
+        items = (catalogue.items[row] for row in _without_vector(catalogue, self._target))
+        waiting = (item for item in items if item is not None and self._refused.get(item.item_id) != item.revision)
         return tuple(islice(waiting, most))
 
     def any_item(self) -> Item | None:
@@ -100,12 +104,12 @@ class Library:
     @property
     def _target(self) -> VectorIndex:
         """The index that new vectors go to."""
-        return self._successor or self.snapshot.index
+        return self.snapshot.index if self._successor is None else self._successor
 
     # Changes: one after the other, in one thread.
 
     def open(self) -> None:
-        """Loads everything from the store. Raises StoreVersionError."""
+        """Loads everything from the store. Raises StoreOpenError."""
         self._store.open()
         self._progress = self._store.progress()
         self._tallies = dict(self._store.tallies())
@@ -165,6 +169,8 @@ class Library:
         there = [item_id for item_id in dict.fromkeys(item_ids) if before.find(item_id) is not None]
         if there:
             self._store.delete_items(there)
+            for item_id in there:
+                self._refused.pop(item_id, None)
             rows = before.rows_of(there)
             self._publish(before.without(there), rows, self.snapshot.popularity.log_weights)
         return len(there)
@@ -180,6 +186,8 @@ class Library:
     def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
         """Adds vectors of one embedding version, those of items that have changed or gone left out.
 
+        A version that is new here may be of a model that takes what others refused: all refusals are forgotten.
+
         Raises:
             InvalidVectorError: when one is not a unit vector of the right dimension; nothing is added then.
             ServiceError: STORE_UNAVAILABLE.
@@ -193,6 +201,8 @@ class Library:
         missing = [v for v in current if index.slots(catalogue.rows_of([v.item_id]))[0] < 0]
         if missing:
             self._store.put_vectors(missing)
+        if index not in (self.snapshot.index, self._successor):
+            self._refused.clear()
         index = index.with_vectors(_entries(catalogue, missing))
         serving = self.snapshot.index
         if index.embedding_version == serving.embedding_version or not len(serving):
@@ -203,8 +213,8 @@ class Library:
         self._let_succeed()
 
     def refuse(self, item: Item) -> None:
-        """Notes that the model cannot embed this text; it is not offered again until it changes or a restart."""
-        self._refused |= {(item.item_id, item.revision)}
+        """Notes that the model cannot embed this text: not offered again until text or model change, or a restart."""
+        self._refused[item.item_id] = item.revision
         self._let_succeed()
 
     def adopt(self, build: Build) -> None:
@@ -212,30 +222,57 @@ class Library:
         serving = caught_up(build, self.snapshot.index)
         if serving is not None:
             self.snapshot = replace(self.snapshot, index=serving)
-        elif self._successor is not None:
-            self._successor = caught_up(build, self._successor) or self._successor
+        elif self._successor is not None and (renewed := caught_up(build, self._successor)) is not None:
+            self._successor = renewed
             self._let_succeed()
 
-    def count(self, events: Sequence[CountedEvent], cursor: str) -> None:
+    def count(self, page: EventPage) -> None:
         """Counts events for good, together with the cursor behind them.
 
         Raises:
             ServiceError: STORE_UNAVAILABLE.
         """
         tallies: dict[str, Tally] = {}
-        for event in events:
-            tally = tallies.get(event.item_id) or self._tallies.get(event.item_id)
-            tallies[event.item_id] = counted(tally, event, self._half_life_s)
-        progress = Progress(cursor, self._progress.counted + len(events))
-        self._store.put_counts(tallies, progress)
+        for event in page.events:
+            before = tallies.get(event.item_id) or self._tallies.get(event.item_id)
+            tallies[event.item_id] = counted(before, event, self._half_life_s)
+        gone = self._faded(tallies.keys())
+        progress = Progress(page.next_cursor, self._progress.counted + len(page.events))
+        self._store.put_counts(tallies, progress, gone)
         self._progress = progress
         self._tallies.update(tallies)
+        for item_id in gone:
+            del self._tallies[item_id]
         catalogue = self.snapshot.catalogue
         weights = self.snapshot.popularity.log_weights.copy()
-        for item_id in touched(events):
-            if catalogue.find(item_id) is not None:
-                weights[catalogue.row(item_id)] = log_weight(tallies[item_id], self._half_life_s)
-        popularity = Popularity(weights, catalogue)
+        for item_id, tally in tallies.items():
+            if (row := catalogue.row(item_id)) != ABSENT:
+                weights[row] = log_weight(tally, self._half_life_s)
+        self._show_popularity(weights)
+
+    def forget_counts(self) -> None:
+        """Counting begins anew, from no sums and no cursor.
+
+        Raises:
+            ServiceError: STORE_UNAVAILABLE.
+        """
+        self._store.forget_counts()
+        self._progress = Progress()
+        self._tallies.clear()
+        self._show_popularity(np.full(self.snapshot.catalogue.rows, -np.inf))
+
+    def _faded(self, kept: Collection[str]) -> list[str]:
+        """Sums of items that are not here and have decayed to nothing; looked for whenever the sums have doubled."""
+        if len(self._tallies) < self._look_through_at:
+            return []
+        catalogue = self.snapshot.catalogue
+        candidates = faded(self._tallies, self._half_life_s)
+        gone = [item_id for item_id in candidates if item_id not in kept and catalogue.find(item_id) is None]
+        self._look_through_at = max(_LEAST_TALLIES, 2 * (len(self._tallies) - len(gone)))
+        return gone
+
+    def _show_popularity(self, log_weights: Floats) -> None:
+        popularity = Popularity(log_weights, self.snapshot.catalogue)
         _ = popularity.best_first  # sorted here, so that no reader has to
         self.snapshot = replace(self.snapshot, popularity=popularity)
 
@@ -254,6 +291,58 @@ class Library:
         self.snapshot = replace(self.snapshot, index=successor)
         self._successor = None
         log.info("new embedding version", extra={FIELDS: {"embedding_version": successor.embedding_version}})
+
+
+class LibraryWriter:
+    """Changes a library in its own thread, one change after the other, and wakes whoever has work by it."""
+
+    def __init__(self, library: Library, worker: Worker) -> None:
+        self._library = library
+        self._worker = worker
+        self.wakes: Sequence[Background] = ()
+
+    @property
+    def cursor(self) -> str:
+        """See Library.cursor."""
+        return self._library.cursor
+
+    async def put(self, items: Sequence[Item]) -> PutResult:
+        """See Library.put."""
+        result = await self._worker.run(self._library.put, items)
+        self._wake()
+        return result
+
+    async def delete(self, item_ids: Sequence[str]) -> int:
+        """See Library.delete."""
+        deleted = await self._worker.run(self._library.delete, item_ids)
+        self._wake()
+        return deleted
+
+    async def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
+        """See Library.put_vectors."""
+        await self._worker.run(self._library.put_vectors, vectors)
+        self._wake()
+
+    async def refuse(self, item: Item) -> None:
+        """See Library.refuse."""
+        await self._worker.run(self._library.refuse, item)
+        self._wake()
+
+    async def count(self, page: EventPage) -> None:
+        """See Library.count."""
+        await self._worker.run(self._library.count, page)
+
+    async def forget_counts(self) -> None:
+        """See Library.forget_counts."""
+        await self._worker.run(self._library.forget_counts)
+
+    async def adopt(self, build: Build) -> None:
+        """See Library.adopt."""
+        await self._worker.run(self._library.adopt, build)
+
+    def _wake(self) -> None:
+        for task in self.wakes:
+            task.wake()
 
 
 def _without_vector(catalogue: Catalogue, index: VectorIndex) -> Rows:

@@ -5,8 +5,10 @@ A sum is therefore kept as the logarithm (base 2) of what it would be at unix ti
 and cannot overflow. A late event is counted with its own decay: sums do not depend on the order of events.
 """
 
+import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -16,6 +18,11 @@ import numpy as np
 from services.retrieval.behaviour import CountedEvent
 from services.retrieval.catalogue import Catalogue, Floats, Mask, Rows
 from services.retrieval.store import Tally
+
+log = logging.getLogger(__name__)
+
+_FADED = 0.001
+"""What a sum is worth when nobody would miss it: a thousandth of a click."""
 
 
 def counted(tally: Tally | None, event: CountedEvent, half_life_s: float) -> Tally:
@@ -33,6 +40,14 @@ def log_weight(tally: Tally | None, half_life_s: float) -> float:
     if tally is None or tally.total <= 0.0:
         return -math.inf
     return math.log2(tally.total) + tally.as_of / half_life_s
+
+
+def faded(tallies: Mapping[str, Tally], half_life_s: float) -> Iterator[str]:
+    """The items whose sums, for or against, have decayed to nothing by the time of the newest event."""
+    newest = max((tally.as_of for tally in tallies.values()), default=0.0)
+    for item_id, tally in tallies.items():
+        if abs(tally.total) * 2.0 ** (-(newest - tally.as_of) / half_life_s) < _FADED:
+            yield item_id
 
 
 @dataclass(frozen=True)
@@ -66,36 +81,52 @@ class EventPage:
     next_cursor: str
 
 
-class EventSource(Protocol):
-    """Where events come from. Raises UpstreamError when it cannot be reached."""
+class UnknownCursorError(Exception):
+    """The cursor is not one of the log: it is another log than the one that was counted so far."""
 
-    def read(self, cursor: str) -> AsyncIterator[EventPage]:
-        """The log from `cursor` on, oldest first, to its present end."""
+
+class EventSource(Protocol):
+    """Where events come from."""
+
+    def read(self, cursor: str) -> AsyncGenerator[EventPage, None]:
+        """The log from `cursor` on, oldest first, to its present end. Raises UpstreamError or UnknownCursorError."""
+
+
+class Counts(Protocol):
+    """The library as far as counting goes."""
+
+    @property
+    def cursor(self) -> str:
+        """See Library.cursor."""
+
+    async def count(self, page: EventPage) -> None:
+        """See Library.count."""
+
+    async def forget_counts(self) -> None:
+        """See Library.forget_counts."""
 
 
 class EventCounter:
     """Brings popularity up to date with the event log; its `step` is repeated by a Background."""
 
-    def __init__(
-        self,
-        source: EventSource,
-        cursor: Callable[[], str],
-        count: Callable[[Sequence[CountedEvent], str], Awaitable[None]],
-    ) -> None:
+    def __init__(self, source: EventSource, counts: Counts) -> None:
         self._source = source
-        self._cursor = cursor
-        self._count = count
+        self._counts = counts
 
     async def step(self) -> bool:
-        """Counts what is new, page by page, each page for good before the next. Returns False: it has caught up."""
-        cursor = self._cursor()
-        async for page in self._source.read(cursor):
-            if page.events or page.next_cursor != cursor:
-                await self._count(page.events, page.next_cursor)
-                cursor = page.next_cursor
+        """Counts what is new, page by page, each page for good before the next; True when it has to start over."""
+        cursor = self._counts.cursor
+        try:
+            async with aclosing(self._source.read(cursor)) as pages:
+                async for page in pages:
+                    if page.events or page.next_cursor != cursor:
+                        await self._counts.count(page)
+                        cursor = page.next_cursor
+        except UnknownCursorError:
+            if not self._counts.cursor:
+                raise
+            # The events of the new log are new facts; the sums of the lost one have nothing to do with them.
+            await self._counts.forget_counts()
+            log.warning("the event log is another one now: counting popularity from its beginning")
+            return True
         return False
-
-
-def touched(events: Iterable[CountedEvent]) -> tuple[str, ...]:
-    """The items that events name, each once."""
-    return tuple(dict.fromkeys(event.item_id for event in events))

@@ -1,12 +1,16 @@
-"""One Retrieve from a snapshot to its answer: filters judge all rows, sources draw on what is allowed, turns decide."""
+"""One Retrieve from a snapshot to its answer: filters judge all rows, sources draw on what is allowed, turns decide.
 
-from collections.abc import Callable
+Turns: each source in turn puts forward its next best, so that a source with high scores cannot crowd out the others.
+Candidates with score 0 only fill what is left. What got in is then put in order by score.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat, zip_longest
 
 import numpy as np
 
-from services.retrieval.candidates import SourceScore, merge
-from services.retrieval.catalogue import Catalogue
+from services.retrieval.catalogue import ABSENT, Catalogue
 from services.retrieval.filters import Removal, Scope, judge
 from services.retrieval.items import Item
 from services.retrieval.snapshot import Snapshot
@@ -20,6 +24,23 @@ class Query:
     scope: Scope
     max_candidates: int
     sources: tuple[Source, ...] = tuple(Source)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceScore:
+    """What one source says of a candidate; `anchor` is a row, or ABSENT."""
+
+    source: Source
+    score: float
+    anchor: int = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A row that may become a candidate, with all sources that found it, best score first."""
+
+    row: int
+    scores: tuple[SourceScore, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +119,37 @@ def _anchor(catalogue: Catalogue, scores: tuple[SourceScore, ...]) -> str:
 def _history_items(catalogue: Catalogue, scope: Scope) -> tuple[Item, ...]:
     ids = dict.fromkeys(entry.item_id for entry in scope.history)
     return tuple(item for item_id in ids if (item := catalogue.find(item_id)) is not None)
+
+
+def merge(found: Sequence[tuple[Source, Found]], most: int) -> list[Merged]:
+    """At most `most` rows, each once, best first by the best score of each."""
+    good, rest = [], []
+    for _, results in found:
+        rows = results.rows.tolist()
+        positive = int((results.scores > 0.0).sum())
+        good.append(rows[:positive])
+        rest.append(rows[positive:])
+    chosen: dict[int, list[SourceScore]] = {}
+    for row in chain(_by_turns(good), _by_turns(rest)):
+        if len(chosen) == most:
+            break
+        chosen.setdefault(row, [])
+    for source, results in found:
+        anchors = repeat(ABSENT) if results.anchors is None else results.anchors.tolist()
+        # The endless anchors of the other sources end with the rows.
+        for row, score, anchor in zip(results.rows.tolist(), results.scores.tolist(), anchors, strict=False):
+            if row in chosen:
+                chosen[row].append(SourceScore(source, score, anchor))
+    merged = [Merged(row, tuple(sorted(scores, key=_falling))) for row, scores in chosen.items()]
+    # Sorting is stable: equals stay in the order in which they were chosen.
+    return sorted(merged, key=lambda each: -each.scores[0].score)
+
+
+def _falling(score: SourceScore) -> float:
+    return -score.score
+
+
+def _by_turns(queues: Sequence[Sequence[int]]) -> Iterator[int]:
+    """The first of each queue, then the second of each, and so on."""
+    for turn in zip_longest(*queues, fillvalue=ABSENT):
+        yield from (row for row in turn if row != ABSENT)

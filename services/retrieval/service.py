@@ -6,71 +6,23 @@ Ready as soon as the library is in memory; vectors without a graph are searched 
 """
 
 import threading
-from collections.abc import Sequence
 
 import grpc
 from homepage.retrieval.v1 import retrieval_pb2, retrieval_pb2_grpc
 
-from services.retrieval.background import Background, Pace
-from services.retrieval.behaviour import CountedEvent
+from services.retrieval.background import Background, Pace, Worker
 from services.retrieval.embedder import Embedder, EmbedderOptions
 from services.retrieval.graph_builder import Build, GraphKeeper, build_graph
 from services.retrieval.index import VectorIndex
-from services.retrieval.items import Item
-from services.retrieval.library import Library, PutResult
+from services.retrieval.library import Library, LibraryWriter
 from services.retrieval.popularity import EventCounter
 from services.retrieval.retrieve import Retriever
 from services.retrieval.servicer import RetrievalServicer
 from services.retrieval.settings import RetrievalSettings
 from services.retrieval.sqlite_store import SqliteStore
-from services.retrieval.store import StoredVector
 from services.retrieval.upstreams import ProfileEvents, RankerEmbeddings
-from services.retrieval.worker import Worker
 from shared.metrics import LIBRARY_ITEMS, Metrics
 from shared.server import Runtime
-
-
-class LibraryWriter:
-    """Changes a library in its own thread, one change after the other, and wakes whoever has work by it."""
-
-    def __init__(self, library: Library, worker: Worker) -> None:
-        self._library = library
-        self._worker = worker
-        self.wakes: Sequence[Background] = ()
-
-    async def put(self, items: Sequence[Item]) -> PutResult:
-        """See Library.put."""
-        result = await self._worker.run(self._library.put, items)
-        self._wake()
-        return result
-
-    async def delete(self, item_ids: Sequence[str]) -> int:
-        """See Library.delete."""
-        deleted = await self._worker.run(self._library.delete, item_ids)
-        self._wake()
-        return deleted
-
-    async def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
-        """See Library.put_vectors."""
-        await self._worker.run(self._library.put_vectors, vectors)
-        self._wake()
-
-    async def refuse(self, item: Item) -> None:
-        """See Library.refuse."""
-        await self._worker.run(self._library.refuse, item)
-        self._wake()
-
-    async def count(self, events: Sequence[CountedEvent], cursor: str) -> None:
-        """See Library.count."""
-        await self._worker.run(self._library.count, events, cursor)
-
-    async def adopt(self, build: Build) -> None:
-        """See Library.adopt."""
-        await self._worker.run(self._library.adopt, build)
-
-    def _wake(self) -> None:
-        for task in self.wakes:
-            task.wake()
 
 
 class RetrievalService:
@@ -131,7 +83,7 @@ class RetrievalService:
         settings = self._settings
         channel = self._channel(settings.profile_address)
         source = ProfileEvents(channel, settings.upstream_timeout_s, settings.event_page_size)
-        counter = EventCounter(source, lambda: self.library.cursor, self._writer.count)
+        counter = EventCounter(source, self._writer)
         return Background("counting", counter.step, self._pace(settings.event_poll_interval_s))
 
     def _graph_keeping(self) -> Background:

@@ -4,42 +4,28 @@ Translating takes as long as searching, so both happen in the reading threads, o
 """
 
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 from homepage.retrieval.v1 import retrieval_pb2, retrieval_pb2_grpc
 
-from services.retrieval.item_messages import MessageCache, check_item, ids, to_item
-from services.retrieval.items import Item
-from services.retrieval.library import Library, PutResult
+from services.retrieval.background import Worker
+from services.retrieval.library import Library, LibraryWriter
 from services.retrieval.retrieve import Retriever
-from services.retrieval.retrieve_messages import to_query, to_response
-from services.retrieval.worker import Worker
+from services.retrieval.translation import MessageCache, check_ids, to_items, to_query, to_response
 from shared.metrics import SOURCE_FOUND, SOURCE_SECONDS
 from shared.server import Runtime
-from shared.validation import Checks
 
-MAX_PER_MESSAGE = 1000
 _CACHE_SLACK = 1000
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class Writer(Protocol):
-    """The changes of a library, run in its own thread."""
-
-    async def put(self, items: list[Item]) -> PutResult:
-        """See Library.put."""
-
-    async def delete(self, item_ids: list[str]) -> int:
-        """See Library.delete."""
 
 
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServicer):
     """See retrieval.proto."""
 
     def __init__(
-        self, library: Library, writer: Writer, reader: Worker, retriever: Retriever, runtime: Runtime
+        self, library: Library, writer: LibraryWriter, reader: Worker, retriever: Retriever, runtime: Runtime
     ) -> None:
         self._library = library
         self._writer = writer
@@ -55,7 +41,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServicer):
         """Each message is checked whole and on disk before the next is read."""
         response = retrieval_pb2.PutItemsResponse()
         async for request in request_iterator:
-            result = await self._writer.put(await self._reader.run(_items, request))
+            result = await self._writer.put(await self._reader.run(to_items, request))
             response.stored += result.stored
             response.unchanged += result.unchanged
         return response
@@ -64,7 +50,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServicer):
         self, request: retrieval_pb2.DeleteItemsRequest, _context: Context
     ) -> retrieval_pb2.DeleteItemsResponse:
         """Unknown ids are ignored."""
-        _check_ids(request.item_ids)
+        check_ids(request.item_ids)
         deleted = await self._writer.delete(list(request.item_ids))
         return retrieval_pb2.DeleteItemsResponse(deleted=deleted)
 
@@ -72,7 +58,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServicer):
         self, request: retrieval_pb2.GetItemsRequest, _context: Context
     ) -> retrieval_pb2.GetItemsResponse:
         """In the order asked for."""
-        _check_ids(request.item_ids)
+        check_ids(request.item_ids)
         return await self._reader.run(self._get_items, request)
 
     async def Retrieve(
@@ -117,20 +103,3 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServicer):
             self._metrics.histogram(SOURCE_SECONDS, name).observe(report.elapsed_s)
             self._metrics.histogram(SOURCE_FOUND, name).observe(report.found)
         return to_response(retrieved, self._cache)
-
-
-def _items(request: retrieval_pb2.PutItemsRequest) -> list[Item]:
-    """The items of a message; refused whole when anything in it is wrong."""
-    checks = Checks()
-    checks.size("items", request.items, MAX_PER_MESSAGE, least=1)
-    for position, item in enumerate(request.items[:MAX_PER_MESSAGE]):
-        check_item(checks, f"items[{position}]", item)
-    checks.done()
-    return [to_item(item) for item in request.items]
-
-
-def _check_ids(values: Any) -> None:
-    checks = Checks()
-    checks.size("item_ids", values, MAX_PER_MESSAGE, least=1)
-    ids(checks, "item_ids", values[:MAX_PER_MESSAGE])
-    checks.done()

@@ -2,14 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from services.retrieval.items import Item, Moderation, Price
-from services.retrieval.store import Progress, StoredVector, StoreVersionError, Tally
+from services.retrieval.store import Progress, StoredVector, StoreOpenError, Tally
 from shared.errors import Reason, ServiceError
 
 SCHEMA_VERSION = 1
@@ -36,18 +36,31 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """Opens the file, or makes it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._connection = connection
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        """Opens the file, or makes it. Raises StoreOpenError."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._prepare(self._connection)
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            cause = getattr(error, "sqlite_errorname", type(error).__name__)
+            raise StoreOpenError(f"cannot open or make the library {self._path} ({cause})") from error
+        except StoreOpenError:
+            self.close()
+            raise
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        # The version comes first: a file that is not ours must stay as it is.
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
-            self.close()
-            known = f"this service knows up to {SCHEMA_VERSION}"
-            raise StoreVersionError(f"the library's file has schema version {version}, {known}: start a newer service")
-        if version == 0:
+            known = f"this program knows up to {SCHEMA_VERSION}"
+            raise StoreOpenError(f"{self._path} has schema version {version}, {known}; run a newer one")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        if tables and not (version and "vectors" in tables):
+            raise StoreOpenError(f"{self._path} is an SQLite file, but not a library; name another file")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        if not tables:
             connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
 
     def close(self) -> None:
@@ -98,12 +111,19 @@ class SqliteStore:
             )
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", rows)
 
-    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress) -> None:
+    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress, faded: Collection[str] = ()) -> None:
         """See LibraryStore."""
         with self._transaction() as connection:
-            rows: Iterable[tuple[str, float, float]] = ((id_, t.total, t.as_of) for id_, t in tallies.items())
+            rows = ((id_, t.total, t.as_of) for id_, t in tallies.items())
             connection.executemany("INSERT OR REPLACE INTO popularity VALUES (?, ?, ?)", rows)
+            connection.executemany("DELETE FROM popularity WHERE item_id = ?", ((item_id,) for item_id in faded))
             connection.execute("UPDATE progress SET cursor = ?, counted = ?", (progress.cursor, progress.counted))
+
+    def forget_counts(self) -> None:
+        """See LibraryStore."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM popularity")
+            connection.execute("UPDATE progress SET cursor = '', counted = 0")
 
     @property
     def _open(self) -> sqlite3.Connection:

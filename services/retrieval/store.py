@@ -4,7 +4,7 @@ A store is used from one thread. Every method that changes something returns onl
 does all of it or nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.retrieval.items import Item
+from shared.start import StartError
 
 Vector = npt.NDArray[np.float32]
 
@@ -42,15 +43,15 @@ class Progress:
     counted: int = 0
 
 
-class StoreVersionError(ValueError):
-    """The store was written by a newer version of this service."""
+class StoreOpenError(StartError):
+    """The store cannot be used at all; the text tells whoever starts the service what to change."""
 
 
 class LibraryStore(Protocol):
     """Items, vectors, popularity. Changes raise ServiceError(STORE_UNAVAILABLE) when the disk refuses."""
 
     def open(self) -> None:
-        """Makes it ready for use. Raises StoreVersionError for a store of a newer version."""
+        """Makes it ready for use. Raises StoreOpenError when it cannot be used."""
 
     def close(self) -> None:
         """Gives everything back."""
@@ -76,5 +77,8 @@ class LibraryStore(Protocol):
     def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
         """Adds or replaces vectors."""
 
-    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress) -> None:
-        """Adds or replaces sums together with the cursor behind them, so that no event counts twice."""
+    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress, faded: Collection[str] = ()) -> None:
+        """Adds or replaces sums together with the cursor behind them, so that no event counts twice; drops `faded`."""
+
+    def forget_counts(self) -> None:
+        """Drops all sums together with the cursor: the next event is the first of a log."""

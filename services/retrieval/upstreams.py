@@ -1,6 +1,6 @@
 """The two services that retrieval asks, as thin adapters: contracts on one side, plain values on the other."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import grpc
 import numpy as np
@@ -11,7 +11,8 @@ from services.retrieval.background import UpstreamError
 from services.retrieval.behaviour import Action, CountedEvent, popularity_weight
 from services.retrieval.embedder import EmbeddingRefusedError, Embeddings
 from services.retrieval.items import Item
-from services.retrieval.popularity import EventPage
+from services.retrieval.popularity import EventPage, UnknownCursorError
+from shared.errors import Reason, from_rpc_error
 from shared.timestamps import to_seconds
 
 _ACTIONS: frozenset[int] = frozenset(Action)
@@ -49,7 +50,7 @@ class RankerEmbeddings:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise EmbeddingRefusedError from error
-            raise _passing(error) from error
+            raise _upstream_error(error) from error
         vectors = [np.array(embedding.values, np.float32) for embedding in response.embeddings]
         return Embeddings(response.embedding_version, vectors)
 
@@ -62,21 +63,27 @@ class ProfileEvents:
         self._timeout_s = timeout_s
         self._page_size = page_size
 
-    async def read(self, cursor: str) -> AsyncIterator[EventPage]:
+    async def read(self, cursor: str) -> AsyncGenerator[EventPage, None]:
         """See EventSource."""
         request = profile_pb2.ReadEventsRequest(
             cursor=cursor, page_size=self._page_size, purpose=profile_pb2.READ_PURPOSE_AGGREGATE
         )
+        call = self._profile.ReadEvents(request, timeout=self._timeout_s)
         try:
-            async for page in self._profile.ReadEvents(request, timeout=self._timeout_s):
+            async for page in call:
                 yield EventPage(tuple(_counted(page)), page.next_cursor)
         except grpc.aio.AioRpcError as error:
-            raise _passing(error) from error
+            told = from_rpc_error(error)
+            if told is not None and told.reason is Reason.INVALID_TOKEN:
+                raise UnknownCursorError from error
+            raise _upstream_error(error) from error
+        finally:
+            call.cancel()
 
 
-def _passing(error: grpc.aio.AioRpcError) -> Exception:
-    """What to raise for a failed call: trouble that passes by itself is expected, all else is a defect to be logged."""
-    return UpstreamError() if error.code() in _PASSING else RuntimeError("an upstream call was refused")
+def _upstream_error(error: grpc.aio.AioRpcError) -> UpstreamError:
+    """What to raise for a failed call."""
+    return UpstreamError(error.code().name, passing=error.code() in _PASSING)
 
 
 def _counted(page: profile_pb2.ReadEventsResponse) -> list[CountedEvent]:

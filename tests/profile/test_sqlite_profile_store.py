@@ -83,10 +83,12 @@ def test_a_file_of_a_newer_version_is_refused_and_stays_as_it_is(path: Path) -> 
     assert path.read_bytes() == before
 
 
-def test_a_database_of_something_else_is_refused(path: Path) -> None:
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION])
+def test_a_database_of_something_else_is_refused(path: Path, version: int) -> None:
     path.parent.mkdir(parents=True)
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE theirs (x)")
+        other.execute(f"PRAGMA user_version = {version}")
     other.close()
     with pytest.raises(StoreOpenError, match="not a profile database"):
         asyncio.run(store_at(path).open())

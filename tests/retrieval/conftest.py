@@ -59,14 +59,16 @@ class FakeRanker(ranker_pb2_grpc.RankerServicer):
 
 
 class FakeProfile(profile_pb2_grpc.ProfileServicer):
-    """An event log in a list; a cursor is a position in it."""
+    """An event log in a list; a cursor is the log's name and a position in it."""
 
     def __init__(self) -> None:
         self.log: list[profile_pb2.LoggedEvent] = []
+        self.log_id = "first"
         self.away = False
         self.fail_after_pages: int | None = None
         self.failed = asyncio.Event()
         self.purposes: set[int] = set()
+        self.unknown_cursors = 0
 
     def add(self, item_id: str, action: int, time: float, value: float = 0.0) -> None:
         event = event_pb2.Event(
@@ -81,7 +83,11 @@ class FakeProfile(profile_pb2_grpc.ProfileServicer):
         if self.away:
             self.failed.set()
             raise ServiceError(Reason.NOT_READY, "away")
-        start = int(request.cursor or 0)
+        log_id, _, position = (request.cursor or f"{self.log_id}-0").partition("-")
+        if log_id != self.log_id:
+            self.unknown_cursors += 1
+            raise ServiceError(Reason.INVALID_TOKEN, "not of this log")
+        start = int(position)
         pages = 0
         while True:
             if self.fail_after_pages is not None and pages >= self.fail_after_pages:
@@ -90,7 +96,7 @@ class FakeProfile(profile_pb2_grpc.ProfileServicer):
                 raise ServiceError(Reason.NOT_READY, "away")
             page = self.log[start : start + request.page_size]
             start += len(page)
-            yield profile_pb2.ReadEventsResponse(events=page, next_cursor=str(start))
+            yield profile_pb2.ReadEventsResponse(events=page, next_cursor=f"{self.log_id}-{start}")
             pages += 1
             if start == len(self.log):
                 return

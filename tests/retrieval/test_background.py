@@ -1,8 +1,12 @@
 """A background loop outlives whatever its step does."""
 
 import asyncio
+import logging
+
+import pytest
 
 from services.retrieval.background import Background, Pace, UpstreamError
+from shared.logs import FIELDS
 
 
 async def test_a_step_that_raises_is_tried_again_until_it_works() -> None:
@@ -43,3 +47,26 @@ async def test_work_that_comes_during_a_step_is_seen_before_it_is_called_idle() 
     await asyncio.wait_for(idle, 10)
     await background.stop()
     assert steps == 2
+
+
+async def test_a_service_that_is_away_is_logged_once_and_one_that_refuses_each_time_with_its_status(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away, refused = UpstreamError("UNAVAILABLE"), UpstreamError("UNIMPLEMENTED", passing=False)
+    outcomes = [away, away, refused, refused]
+
+    async def step() -> bool:
+        if outcomes:
+            raise outcomes.pop(0)
+        return False
+
+    background = Background("test", step, Pace(None, 0.001, 0.002))
+    background.start()
+    await asyncio.wait_for(background.idle(), 10)
+    await background.stop()
+    told = [(record.levelno, getattr(record, FIELDS)) for record in caplog.records]
+    assert told == [
+        (logging.WARNING, {"task": "test", "status": "UNAVAILABLE"}),
+        (logging.ERROR, {"task": "test", "status": "UNIMPLEMENTED"}),
+        (logging.ERROR, {"task": "test", "status": "UNIMPLEMENTED"}),
+    ]

@@ -1,12 +1,14 @@
 """The vector index: recall, what must never come back, and consistency while graphs are swapped."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.retrieval import graph_builder
 from services.retrieval.graph_builder import BuildCancelledError, build_graph, caught_up
 from services.retrieval.index import IndexEntry, InvalidVectorError, VectorIndex
 
@@ -85,6 +87,16 @@ def test_rows_that_were_removed_or_replaced_are_never_found_as_they_were(
     assert len(index) == 4500
 
 
+def test_late_vectors_do_not_pass_for_neighbours_where_the_nearest_of_the_graph_are_gone(
+    large: VectorIndex, vectors: np.ndarray, queries: np.ndarray
+) -> None:
+    nearest = large.search(queries[:1], 90, np.ones(5000, np.bool_)).rows[0]
+    index = large.without(nearest[:80]).with_vectors(entries(clustered(500, seed=9), 5000))
+    allowed = np.ones(5500, np.bool_)
+    _, best = exact_best(index, queries[:1], allowed, 50)
+    assert set(index.search(queries[:1], 50, allowed).rows[0].tolist()) == set(best[0].tolist())
+
+
 def test_the_version_says_what_can_be_found_whatever_the_way_there(vectors: np.ndarray) -> None:
     some = entries(vectors[:20])
     direct = VectorIndex.empty("v").with_vectors(some)
@@ -132,39 +144,52 @@ def test_a_graph_is_wanted_when_the_exact_part_or_the_mask_has_grown(large: Vect
     assert with_graph(large.without(np.arange(4500))).graph is None
 
 
-def test_searches_are_consistent_while_the_index_changes_and_graphs_are_swapped(vectors: np.ndarray) -> None:
-    """Row r and row r + 2000 always carry opposite signs of one vector; a mixture would show at once."""
+def exact_best(index: VectorIndex, queries: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cosines [queries, rows] of the rows that may be found, and the rows of the k best of each query."""
+    rows = np.flatnonzero(allowed & (index.slots(np.arange(len(allowed))) >= 0))
+    cosines = np.full((len(queries), len(allowed)), -np.inf)
+    cosines[:, rows] = queries @ index.vectors_of(rows).T
+    return cosines, np.argsort(-cosines, axis=1)[:, :k]
+
+
+def test_while_the_index_changes_and_graphs_are_swapped_every_search_is_right_for_the_index_it_began_with(
+    vectors: np.ndarray, queries: np.ndarray
+) -> None:
     published = [with_graph(VectorIndex.empty("v").with_vectors(entries(vectors[:2000])))]
-    stop, wrong = threading.Event(), []
+    allowed = np.random.default_rng(3).random(2000) < 0.7
+    stop, wrong, recalls = threading.Event(), [], []
 
     def search() -> None:
-        allowed = np.ones(2000, np.bool_)
         while not stop.is_set():
             index = published[0]
-            hits = index.search(index.vectors_of(np.arange(0, 2000, 250)), 5, allowed)
-            expected = (
-                index.vectors_of(np.arange(0, 2000, 250))[:, None]
-                * index.vectors_of(hits.rows.ravel()).reshape(*hits.rows.shape, -1)
-            ).sum(axis=2)
-            if not np.allclose(expected, hits.cosines, atol=1e-5) or (hits.rows < 0).any():
+            hits = index.search(queries[:8], 20, allowed)
+            cosines, best = exact_best(index, queries[:8], allowed, 20)
+            if not np.allclose(np.take_along_axis(cosines, hits.rows, axis=1), hits.cosines, atol=1e-5):
                 wrong.append(hits)
+            recalls.extend(len(set(a) & set(b)) / 20 for a, b in zip(hits.rows.tolist(), best.tolist(), strict=True))
 
-    threads = [threading.Thread(target=search) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    sign = 1.0
-    for _ in range(4):
-        sign = -sign
-        build = build_graph(published[0], 1, lambda: False)
-        for start in range(0, 1000, 100):
-            published[0] = published[0].with_vectors(entries(sign * vectors[start : start + 100], start))
-        renewed = caught_up(build, published[0])
-        assert renewed is not None
-        published[0] = renewed
-    stop.set()
-    for thread in threads:
-        thread.join()
+    def change() -> None:
+        for turn in range(4):
+            build = build_graph(published[0], 1, lambda: False)
+            for start in range(0, 1000, 100):
+                changed = (-1) ** turn * vectors[start : start + 100]
+                published[0] = published[0].with_vectors(entries(changed, start))
+                published[0] = published[0].without(np.arange(1000 + turn, 2000, 20))
+            renewed = caught_up(build, published[0])
+            assert renewed is not None
+            published[0] = renewed
+
+    with ThreadPoolExecutor(2) as pool:
+        searches = [pool.submit(search) for _ in range(2)]
+        try:
+            change()
+        finally:
+            stop.set()
+        for each in searches:
+            each.result()
     assert not wrong
+    assert np.mean(recalls) >= 0.95
+    assert min(recalls) >= 0.5
 
 
 @pytest.mark.parametrize(
@@ -191,25 +216,40 @@ def test_a_build_can_be_given_up(large: VectorIndex) -> None:
         build_graph(large, 1, lambda: True)
 
 
-_changes = st.lists(st.tuples(st.sampled_from(["put", "remove", "build"]), st.integers(0, 14)), max_size=40)
+_changes = st.lists(
+    st.tuples(st.sampled_from(["put", "put", "remove", "begin", "finish"]), st.integers(0, 14)), max_size=60
+)
 
 
-@given(_changes)
-@settings(max_examples=60, deadline=None)
-def test_whatever_the_changes_the_index_holds_what_a_dictionary_would(changes: list[tuple[str, int]]) -> None:
-    vectors = clustered(40, 8, seed=5)
-    index, expected = VectorIndex.empty("v"), {}
-    for step, (change, row) in enumerate(changes):
-        if change == "put":
-            index, expected[row] = index.with_vectors([IndexEntry(row, step, vectors[step])]), vectors[step]
-        elif change == "remove":
-            index = index.without(np.array([row]))
-            expected.pop(row, None)
-        elif expected:
-            index = with_graph(index)
-    hits = index.search(vectors[:1], 15, np.ones(15, np.bool_))
-    found = {
-        row: cosine for row, cosine in zip(hits.rows[0].tolist(), hits.cosines[0].tolist(), strict=True) if row >= 0
-    }
-    assert found == pytest.approx({row: float(vectors[0] @ vector) for row, vector in expected.items()}, abs=1e-5)
+@given(_changes, st.sets(st.integers(0, 14)))
+@settings(max_examples=100, deadline=None)
+def test_whatever_the_changes_and_builds_the_index_finds_what_a_dictionary_would(
+    changes: list[tuple[str, int]], barred: set[int]
+) -> None:
+    vectors = clustered(61, 8, seed=5)
+    index, expected, build = VectorIndex.empty("v"), {}, None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_builder, "EXACT_UP_TO", 5)  # so that a handful of vectors has a graph
+        for step, (change, row) in enumerate(changes):
+            if change == "put":
+                index, expected[row] = index.with_vectors([IndexEntry(row, step, vectors[step])]), vectors[step]
+            elif change == "remove":
+                index = index.without(np.array([row]))
+                expected.pop(row, None)
+            elif change == "begin":
+                build = build_graph(index, 1, lambda: False)
+            elif build is not None:
+                index = caught_up(build, index) or index
     assert len(index) == len(expected)
+    allowed = np.array([row not in barred for row in range(15)])
+    cosines = {row: float(vectors[-1] @ vector) for row, vector in expected.items() if row not in barred}
+    best = sorted(cosines.items(), key=lambda each: -each[1])
+    for k in (2, 15):  # few are sought in the graph, many by comparing all
+        hits = index.search(vectors[-1:], k, allowed)
+        found = [
+            (row, cosine)
+            for row, cosine in zip(hits.rows[0].tolist(), hits.cosines[0].tolist(), strict=True)
+            if row >= 0
+        ]
+        assert [row for row, _ in found] == [row for row, _ in best[:k]]
+        assert [cosine for _, cosine in found] == pytest.approx([cosine for _, cosine in best[:k]], abs=1e-5)

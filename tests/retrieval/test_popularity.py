@@ -1,13 +1,18 @@
 """Decayed sums: exact whatever the order of events."""
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.retrieval.behaviour import Action, CountedEvent, popularity_weight
-from services.retrieval.popularity import counted, log_weight
+from services.retrieval.items import Item
+from services.retrieval.library import Library
+from services.retrieval.popularity import EventPage, counted, faded, log_weight
+from services.retrieval.sqlite_store import SqliteStore
+from services.retrieval.store import Tally
 
 HALF_LIFE = 172_800.0
 NOW = 1_750_000_000.0
@@ -38,3 +43,32 @@ def test_a_sum_below_zero_counts_as_none_and_log_weights_differ_by_half_lives() 
     early = log_weight(counted(None, CountedEvent("a", 1.0, NOW), HALF_LIFE), HALF_LIFE)
     late = log_weight(counted(None, CountedEvent("a", 1.0, NOW + 3 * HALF_LIFE), HALF_LIFE), HALF_LIFE)
     assert late - early == pytest.approx(3.0)
+
+
+def test_a_sum_has_faded_when_it_is_worth_next_to_nothing_beside_the_newest_for_or_against() -> None:
+    tallies = {
+        "new": Tally(0.2, NOW),
+        "old": Tally(1.0, NOW - 11 * HALF_LIFE),
+        "liked": Tally(9.0, NOW - 11 * HALF_LIFE),
+    }
+    tallies["hated"] = Tally(-9.0, NOW - 11 * HALF_LIFE)
+    assert list(faded(tallies, HALF_LIFE)) == ["old"]
+    assert list(faded({}, HALF_LIFE)) == []
+
+
+def test_sums_of_items_that_never_came_are_dropped_once_they_have_faded(tmp_path: Path) -> None:
+    """Two thousand acts a day, each on an item of its own that the library never gets."""
+    store = SqliteStore(tmp_path / "library.db")
+    library = Library(store, 86_400.0)
+    library.open()
+    library.put([Item("here", "t"), Item("other", "t")])
+    library.count(EventPage((CountedEvent("here", 1.0, NOW),), "c"))
+    for day in range(1, 41):
+        events = [CountedEvent(f"{day}/{n}", 1.0, NOW + day * 86_400.0) for n in range(2000)]
+        library.count(EventPage(tuple(events), f"c{day}"))
+    assert library.status().counted_events == 1 + 40 * 2000
+    stored = dict(store.tallies())
+    assert len(stored) < 2 * 11 * 2000
+    assert {"here", "40/1999", "31/0"} <= stored.keys()
+    assert math.isfinite(library.snapshot.popularity.log_weights[library.snapshot.catalogue.row("here")])
+    library.close()

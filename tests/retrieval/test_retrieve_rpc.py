@@ -249,3 +249,16 @@ async def test_bad_requests_are_refused_with_every_violation(start_retrieval: An
     }
     too_many = retrieval.retrieve(history=[{"item_id": "a", "action": 1}] * 501, exclude_item_ids=["a"] * 10_001)
     assert set(await violations_of(too_many)) == {"history", "exclude_item_ids"}
+
+
+async def test_sources_and_the_library_are_measured(start_retrieval: Any, make_item: Any, make_history: Any) -> None:
+    retrieval = await start_retrieval()
+    await retrieval.put(make_item("a", published=60), make_item("b", published=60))
+    await retrieval.embedded()
+    await retrieval.retrieve(history=make_history("a"))
+    sample = retrieval.runtime.metrics.registry.get_sample_value
+    for state, items in (("all", 2), ("indexed", 2), ("pending", 0)):
+        assert sample("homepage_retrieval_items", {"state": state}) == items
+    for source in ("nearest", "popular", "fresh"):
+        assert sample("homepage_retrieval_source_seconds_count", {"source": source}) == 1
+        assert sample("homepage_retrieval_source_candidates_sum", {"source": source}) == 2

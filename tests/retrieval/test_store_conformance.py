@@ -9,7 +9,7 @@ import pytest
 
 from services.retrieval.items import Item, Moderation, Price
 from services.retrieval.sqlite_store import SCHEMA_VERSION, SqliteStore
-from services.retrieval.store import LibraryStore, Progress, StoredVector, StoreVersionError, Tally
+from services.retrieval.store import LibraryStore, Progress, StoredVector, StoreOpenError, Tally
 from shared.errors import Reason, ServiceError
 
 FULL = Item(
@@ -95,6 +95,19 @@ def test_counts_and_cursor_survive_together(reopen: Reopen) -> None:
     assert store.progress() == Progress("c2", 4)
 
 
+def test_faded_sums_go_and_all_go_with_the_cursor_when_counting_starts_over(reopen: Reopen) -> None:
+    store = reopen()
+    store.put_counts({"a": Tally(1.0, 1.0), "b": Tally(1.0, 1.0)}, Progress("c1", 2))
+    store.put_counts({"c": Tally(1.0, 9.0)}, Progress("c2", 3), faded=["a"])
+    store = reopen()
+    assert dict(store.tallies()) == {"b": Tally(1.0, 1.0), "c": Tally(1.0, 9.0)}
+    store.forget_counts()
+    store = reopen()
+    assert (list(store.tallies()), store.progress()) == ([], Progress())
+    store.put_counts({"d": Tally(1.0, 1.0)}, Progress("n1", 1))
+    assert store.progress() == Progress("n1", 1)
+
+
 def test_a_change_that_fails_leaves_nothing_behind(reopen: Reopen) -> None:
     store = reopen()
     wrong = {"a": Tally(1.0, 1.0), "b": Tally(None, 1.0)}  # type: ignore[arg-type]
@@ -111,8 +124,31 @@ def test_a_file_of_a_newer_service_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
-    with pytest.raises(StoreVersionError, match="newer service"):
+    before = path.read_bytes()
+    with pytest.raises(StoreOpenError, match=f"schema version {SCHEMA_VERSION + 1}"):
         SqliteStore(path).open()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION])
+def test_a_database_of_something_else_is_refused_and_stays_as_it_is(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreOpenError, match="not a library"):
+        SqliteStore(path).open()
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("something else entirely, and long enough to be looked at" * 100)
+    with pytest.raises(StoreOpenError, match=r"file \(SQLITE_NOTADB\)"):
+        SqliteStore(tmp_path / "file").open()
+    with pytest.raises(StoreOpenError, match="cannot open or make"):
+        SqliteStore(tmp_path / "file" / "library.db").open()
 
 
 def test_a_full_disk_refuses_the_change_and_says_to_try_again(tmp_path: Path) -> None:

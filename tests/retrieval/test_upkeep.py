@@ -130,6 +130,47 @@ async def test_events_are_counted_once_over_failures_and_restarts(
     assert list((await second.retrieve()).candidates) == list(expected.candidates)
 
 
+async def test_another_event_log_is_counted_from_its_beginning_and_the_sums_of_the_lost_one_are_gone(
+    start_retrieval: Any, make_item: Any, profile: Any, clock: Any, caplog: Any
+) -> None:
+    for _ in range(5):
+        profile.add("a", event_pb2.ACTION_CLICK, clock.now())
+    first = await start_retrieval()
+    await first.put(make_item("a"), make_item("b"))
+    await first.counted()
+    profile.log.clear()
+    profile.log_id = "second"
+    profile.add("b", event_pb2.ACTION_CLICK, clock.now())
+    await first.counted()
+    assert (await first.status()).counted_events == 1
+    assert {c.item.item_id: c.popularity for c in (await first.retrieve()).candidates} == {"b": 1.0, "a": 0.0}
+    profile.add("a", event_pb2.ACTION_VIEW, clock.now())
+    await first.counted()
+    assert profile.unknown_cursors == 1
+    assert [record.levelname for record in caplog.records if "event log" in record.message] == ["WARNING"]
+    expected = list((await first.retrieve()).candidates)
+    await first.host.stop()
+    second = await start_retrieval()
+    await second.counted()
+    assert (await second.status()).counted_events == 2
+    assert list((await second.retrieve()).candidates) == expected
+
+
+async def test_a_new_model_is_asked_for_texts_that_the_old_one_refused(
+    start_retrieval: Any, make_item: Any, ranker: Any, clock: Any
+) -> None:
+    ranker.refused_word = "poison"
+    retrieval = await start_retrieval(version_check_interval_s=60.0)
+    await retrieval.put(make_item("a", "alpha"), make_item("b", "poison"))
+    await retrieval.embedded()
+    assert (await retrieval.status()).indexed == 1
+    ranker.version, ranker.refused_word = "words-2", ""
+    clock.advance(61)
+    await retrieval.embedded()
+    status = await retrieval.status()
+    assert (status.embedding_version, status.indexed, status.pending) == ("words-2", 2, 0)
+
+
 async def test_while_the_profile_service_is_away_retrieval_serves(
     start_retrieval: Any, make_item: Any, ids_of: Any, profile: Any
 ) -> None:
