@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import grpc
 from google.protobuf.json_format import MessageToJson
@@ -11,7 +11,7 @@ from homepage.v1 import homepage_pb2, homepage_pb2_grpc
 from rich.console import Console
 
 from services.cli.fleet import open_sync_channel
-from services.cli.page_view import PUBLISHERS_FROM, milliseconds, page_view, score_view
+from services.cli.page_view import milliseconds, page_view, score_view
 from services.cli.rpc_failure import tell
 from shared.timestamps import to_timestamp
 
@@ -32,27 +32,29 @@ def moment(text: str) -> Timestamp:
     Raises:
         ValueError: when it is none.
     """
-    parsed = datetime.fromisoformat(
-        text if text.endswith("Z") or "+" in text[10:] or "-" in text[10:] else f"{text}+00:00"
-    )
-    return to_timestamp(parsed.timestamp())
+    parsed = datetime.fromisoformat(text)
+    return to_timestamp((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())
 
 
 def run(question: Question, output: Console, errors: Console) -> int:
+    """Opens a channel and asks; returns the exit status."""
+    with open_sync_channel(question.address) as channel:
+        return ask(channel, question, output, errors)
+
+
+def ask(channel: grpc.Channel, question: Question, output: Console, errors: Console) -> int:
     """Asks, prints the page (or the error, on `errors`) and returns the exit status."""
     started = time.perf_counter()
-    with open_sync_channel(question.address) as channel:
-        stub = homepage_pb2_grpc.HomepageStub(channel)
-        try:
-            page = stub.Recommend(question.request, timeout=question.timeout_s)
-        except grpc.RpcError as error:
-            errors.print(tell(error, question.address), markup=False, soft_wrap=True, style="red")
-            return 1
+    try:
+        page = homepage_pb2_grpc.HomepageStub(channel).Recommend(question.request, timeout=question.timeout_s)
+    except grpc.RpcError as error:
+        errors.print(tell(error, question.address), markup=False, soft_wrap=True, style="red")
+        return 1
     elapsed = time.perf_counter() - started
     if question.as_json:
         output.file.write(MessageToJson(page, ensure_ascii=False) + "\n")
         return 0
-    output.print(page_view(page, publishers=output.width >= PUBLISHERS_FROM))
+    output.print(page_view(page, width=output.width))
     if question.request.explain:
         output.print(score_view(page))
     output.print(f"[dim]Total     {milliseconds(elapsed)}, with the connection[/]")

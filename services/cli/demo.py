@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from homepage.v1 import homepage_pb2
 from rich.console import Console
 
 from services.cli import fleet as fleets
@@ -25,7 +24,7 @@ from services.cli.log_view import last_words, log_line, tells_of_trouble
 from services.cli.page_view import when
 from services.cli.report import Report, Scene, StepTime, to_json, write_atomically
 from services.cli.rpc_failure import tell
-from services.cli.show import USER_PAGE, Show
+from services.cli.show import Show
 from services.cli.showcase import choose_user
 from services.cli.terminal import progress
 from shared.datasets import Dataset, DatasetError
@@ -119,11 +118,10 @@ class _Demo:
 
     def _user(self, dataset: Dataset) -> str:
         users = {event.user_id for event in dataset.interactions}
-        span = f", present day {when(to_timestamp(dataset.now))}" if dataset.now else ""
-        self._console.print(
-            f"   {dataset.name}: {len(dataset.items):,} items, {len(dataset.interactions):,} acts of "
-            f"{len(users):,} users{span}"
-        )
+        items, acts = len(dataset.items), len(dataset.interactions)
+        self._console.print(f"   {dataset.name}: {items:,} items, {acts:,} acts of {len(users):,} users")
+        if dataset.now:
+            self._console.print(f"   The pages are made for its present day, {when(to_timestamp(dataset.now))}.")
         events = events_to_load(dataset)
         if self._options.user_id:
             if self._options.user_id not in users:
@@ -171,7 +169,7 @@ class _Demo:
             users = len({event.user_id for event in dataset.interactions})
             report = Report(dataset.name, len(dataset.items), users, loaded, scenes, self._steps.times)
             write_atomically(self._options.json_file, to_json(report))
-            self._console.print(f"\n   Everything shown is in {self._options.json_file}")
+            self._console.print(f"\n   Everything shown is in {self._options.json_file}", soft_wrap=True)
         return EXIT_FAILED if any(scene.still_there for scene in scenes) else EXIT_OK
 
     def _show_trouble(self, launcher: Launcher) -> None:
@@ -186,8 +184,8 @@ class _Demo:
         with progress(self._console) as bars:
             task = bars.add_task("Starting", total=len(fleet.members))
             fleets.wait_until_serving(fleet, launcher, lambda _: bars.advance(task))
-        where = " · ".join(f"{member.name} {member.address}" for member in reversed(fleet.members))
-        self._console.print(f"   [dim]{where}[/]", no_wrap=True, overflow="ellipsis")
+        ports = " · ".join(f"{member.name} {member.address.rpartition(':')[2]}" for member in reversed(fleet.members))
+        self._console.print(f"   [dim]On {fleets.HOST}: {ports}[/]")
 
     def _load(self, loader: Loader, dataset: Dataset) -> Loaded:
         with progress(self._console) as bars:
@@ -217,17 +215,13 @@ class _Demo:
 
 
 def lines_to_try(address: str, user_id: str, now: str) -> list[str]:
-    """Commands that ask a running set for a page, ready to paste."""
-    request = json.dumps({"user_id": user_id, "page_size": USER_PAGE, "context": {"now": now}})
-    quoted = shlex.quote(request)
-    # ghz looks for the method by name, which Python's reflection does not know; so it is given the contract.
-    protos = shlex.quote(str(Path(homepage_pb2.__file__).parents[2]))
+    """Commands that ask a running set for a page, ready to paste: in lines of fewer than 100 columns."""
+    request = shlex.quote(json.dumps({"user_id": user_id, "context": {"now": now}}))
     method = "homepage.v1.Homepage/Recommend"
     return [
         f"homepage call --address {address} --user {shlex.quote(user_id)} --now {now}",
-        f"grpcurl -plaintext -max-time 1 -d {quoted} {address} {method}",
-        f"ghz --insecure -i {protos} --proto homepage/v1/homepage.proto --call {method} \\\n"
-        f"    -d {quoted} --disable-template-data \\\n"
+        f"grpcurl -plaintext -max-time 1 \\\n    -d {request} \\\n    {address} {method}",
+        f"ghz --insecure --call {method} --disable-template-data \\\n    -d {request} \\\n"
         f"    --async --rps 10 --duration 10s --duration-stop wait --timeout 500ms {address}",
     ]
 

@@ -4,6 +4,7 @@ Rows never wrap: what is too long ends in an ellipsis, and the same columns stan
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -33,23 +34,40 @@ _SLOTS = {
     event_pb2.SLOT_KIND_FILLER: "filler",
 }
 """What is not chosen by rank says so beside its sources."""
-PUBLISHERS_FROM = 130
-"""Columns from which there is room for publishers."""
+_SOURCES_FROM, _PUBLISHERS_FROM = 112, 130
+"""Width from which there is room for these beside a title and a reason that can be read."""
+_WIDEST_CATEGORY = 18
 
 
-def page_view(
-    page: homepage_pb2.RecommendResponse, changes: Sequence[Change] = (), *, publishers: bool = False
-) -> RenderableType:
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which columns a page's tables have: the same in every section, so that they stand under one another."""
+
+    marks: bool
+    sources: bool
+    publishers: bool
+    category_width: int
+
+
+def page_view(page: homepage_pb2.RecommendResponse, changes: Sequence[Change] = (), *, width: int) -> RenderableType:
     """Sections as tables, then what the answer says of itself.
 
-    With `changes` there is a column for them, with `publishers` one for publishers, which needs 130 columns.
+    With `changes` there is a column for them. A terminal of `width` characters or more shows, besides title, category,
+    score and reason, the sources (from 112) and the publishers (from 130).
     """
     by_item = {change.item_id: change for change in changes}
+    longest = max((len(item.display.category) for section in page.sections for item in section.items), default=0)
+    columns = _Columns(
+        marks=bool(changes),
+        sources=width >= _SOURCES_FROM,
+        publishers=width >= _PUBLISHERS_FROM,
+        category_width=min(max(longest, len("Category")), _WIDEST_CATEGORY),
+    )
     parts: list[RenderableType] = []
     for number, section in enumerate(page.sections):
-        table = _page_table(section.title, header=number == 0, marks=bool(changes), publishers=publishers)
+        table = _page_table(section.title, columns, header=number == 0)
         for item in section.items:
-            _add(table, *_cells(item, by_item, publishers=publishers))
+            _add(table, *_cells(item, by_item, columns))
         parts += [table, Text("")]
     return Group(*parts, *footnotes(page))
 
@@ -68,8 +86,9 @@ def footnotes(page: homepage_pb2.RecommendResponse) -> list[RenderableType]:
     lines: list[RenderableType] = [
         Text(f"{name:<9} {text}", style="dim", no_wrap=True, overflow="ellipsis") for name, text in told if text
     ]
-    if page.degraded:
-        lines.append(Text(f"Degraded  {'; '.join(degradations(page))}", style="bold yellow"))
+    lines += [
+        Text(f"Degraded  {told}", style="bold yellow", no_wrap=True, overflow="ellipsis") for told in degradations(page)
+    ]
     return lines
 
 
@@ -146,7 +165,7 @@ def acts_view(acts: Sequence[Act]) -> RenderableType:
 
 def person_view(user_id: str, profile: profile_pb2.UserProfile, titles: Mapping[str, str]) -> RenderableType:
     """Who the user is: how much is known, the strongest interests, the last things done."""
-    known = ", ".join(f"{entry.count:,} {_plain(event_pb2.Action, entry.action)}" for entry in profile.action_counts)
+    known = ", ".join(_counted(entry) for entry in profile.action_counts)
     grid = Table.grid(padding=(0, 2), expand=True)
     grid.add_column(width=10)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -173,31 +192,33 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.1f} ms" if value < 10 else f"{value:,.0f} ms"
 
 
-def _page_table(title: str, *, header: bool, marks: bool, publishers: bool) -> Table:
-    """The same widths in every section, so that the columns stand under one another."""
+def _page_table(title: str, columns: _Columns, *, header: bool) -> Table:
     table = _table(title)
     table.show_header = header
     table.add_column("#", justify="right", width=3)
-    if marks:
+    if columns.marks:
         table.add_column("", width=3, no_wrap=True)
-    table.add_column("Title", ratio=3, no_wrap=True, overflow="ellipsis")
-    table.add_column("Category", width=18, no_wrap=True, overflow="ellipsis", style="cyan")
-    if publishers:
+    table.add_column("Title", ratio=4, no_wrap=True, overflow="ellipsis")
+    table.add_column("Category", width=columns.category_width, no_wrap=True, overflow="ellipsis", style="cyan")
+    if columns.publishers:
         table.add_column("From", width=18, no_wrap=True, overflow="ellipsis", style="dim")
     table.add_column("Score", justify="right", width=5)
-    table.add_column("Sources", width=15, no_wrap=True, overflow="ellipsis", style="dim")
-    table.add_column("Why", ratio=2, no_wrap=True, overflow="ellipsis")
+    if columns.sources:
+        table.add_column("Sources", width=15, no_wrap=True, overflow="ellipsis", style="dim")
+    table.add_column("Why", ratio=5, no_wrap=True, overflow="ellipsis")
     return table
 
 
-def _cells(item: homepage_pb2.PageItem, changes: Mapping[str, Change], *, publishers: bool) -> list[str | Text]:
+def _cells(item: homepage_pb2.PageItem, changes: Mapping[str, Change], columns: _Columns) -> list[str | Text]:
     display = item.display
     cells: list[str | Text] = [str(item.position)]
-    cells += [_mark(changes.get(item.item_id))] if changes else []
+    cells += [_mark(changes.get(item.item_id))] if columns.marks else []
     cells += [_title(display), display.category]
-    cells += [display.publisher] if publishers else []
-    sources = [*item.sources, *([_SLOTS[item.slot_kind]] if item.slot_kind in _SLOTS else [])]
-    return [*cells, f"{item.score:.3f}", " ".join(sources), item.reasons[0].text if item.reasons else ""]
+    cells += [display.publisher] if columns.publishers else []
+    cells += [f"{item.score:.3f}"]
+    if columns.sources:
+        cells += [" ".join([*item.sources, *([_SLOTS[item.slot_kind]] if item.slot_kind in _SLOTS else [])])]
+    return [*cells, item.reasons[0].text if item.reasons else ""]
 
 
 def _title(display: homepage_pb2.Display) -> str:
@@ -217,7 +238,7 @@ def _mark(change: Change | None) -> Text:
 
 def _table(title: str) -> Table:
     return Table(
-        title=Text(title, style="bold"),
+        title=Text(title, style="bold", no_wrap=True, overflow="ellipsis"),
         title_justify="left",
         box=None,
         expand=True,
@@ -238,6 +259,11 @@ def _recent(events: Sequence[event_pb2.Event], titles: Mapping[str, str]) -> lis
         if event.action != event_pb2.ACTION_DWELL:
             newest.setdefault(event.item_id, _past(event.action))
     return [(what, titles.get(item_id, item_id)) for item_id, what in list(newest.items())[:_MOST_EVENTS]]
+
+
+def _counted(entry: profile_pb2.ActionCount) -> str:
+    """An action and how often, e.g. "1 like" or "1,200 views"."""
+    return f"{entry.count:,} {_plain(event_pb2.Action, entry.action)}{'' if entry.count == 1 else 's'}"
 
 
 def _past(action: event_pb2.Action.ValueType) -> str:

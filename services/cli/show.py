@@ -16,7 +16,6 @@ from rich.text import Text
 
 from services.cli.changes import Change, Kind, compare, of_kind
 from services.cli.page_view import (
-    PUBLISHERS_FROM,
     acts_view,
     degradations,
     interests_line,
@@ -120,10 +119,10 @@ class Show:
         limit = LIMIT_S
         page, elapsed = self._recommend(who, now, limit)
         if any(entry.cause == homepage_pb2.DEGRADED_CAUSE_LATE for entry in page.degraded):
-            self._console.print(
-                f"\n  [yellow]Within {milliseconds(limit)} this machine gives a plainer page[/] "
-                f"({'; '.join(degradations(page))}). Asked again with {COLD_LIMIT_S:g} s:"
-            )
+            self._console.print(f"\n  [yellow]Within {milliseconds(limit)} this machine gives a plainer page:[/]")
+            for told in degradations(page):
+                self._console.print(f"  {told}")
+            self._console.print(f"  Asked again with {COLD_LIMIT_S:g} s:")
             limit = COLD_LIMIT_S
             page, elapsed = self._recommend(who, now, limit)
         self._console.print(f"\n  Page in [bold]{milliseconds(elapsed)}[/] (limit {milliseconds(limit)}).\n")
@@ -158,7 +157,7 @@ class Show:
         return self._profile.GetProfile(request, timeout=_CALL_LIMIT_S).profile
 
     def _view(self, page: homepage_pb2.RecommendResponse, changes: Sequence[Change] = ()) -> RenderableType:
-        return page_view(page, changes, publishers=self._console.width >= PUBLISHERS_FROM)
+        return page_view(page, changes, width=self._console.width)
 
     def _heading(self, text: str) -> None:
         self._console.print(Text(f"\n  {text}", style="bold"))

@@ -94,14 +94,15 @@ class Batcher(Generic[Job, Result]):
         """Queues all pieces of a call, or none; cancel a future to take its piece back.
 
         Raises:
-            OverloadedError: when the queue has no room; a call of any size is taken while nothing waits.
+            OverloadedError: when the queue has no room; a call of any size is taken while nothing waits. Bulk work
+                may fill half of the queue, so that no amount of it refuses an interactive call.
             ClosedError: after `drain` began.
         The futures raise DeadlinePassedError or BatchFailedError.
         """
         if self._closed:
             raise ClosedError
         tokens = sum(work.tokens for work in works)
-        if self._waiting_tokens and self._waiting_tokens + tokens > self._limits.queue_tokens:
+        if self._waiting_tokens and self._waiting_tokens + tokens > self._limits.queue_of(urgency.priority):
             self._observer.work_dropped("overload")
             raise OverloadedError(self._seconds_to_empty())
         entries = [self._entry(work, urgency) for work in works]

@@ -51,7 +51,7 @@ class LoadedModel:
         """A real forward pass the way calls take.
 
         Raises:
-            ValueError: when the model's numbers make no sense.
+            StartError: when the model's numbers make no sense.
         """
         item = Item("", "", ItemText("the first text of the day", "news"))
         ranked = await self.rank([HistoryText("the last text of yesterday", "news")], [item])

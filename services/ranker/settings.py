@@ -27,14 +27,26 @@ class RankerSettings(ServiceSettings):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="Number format of matrix products; bfloat16 is faster where the device has it"
     )
-    threads: int = Field(0, ge=0, le=1024, description="Threads of one forward pass on the CPU; 0 = PyTorch's choice")
+    threads: int = Field(
+        1,
+        ge=0,
+        le=1024,
+        description="Threads of one forward pass on the CPU; more pays only on cores that nothing else uses. "
+        "0 = PyTorch's choice: all cores of the machine, whatever share of them a container has",
+    )
     max_queue_tokens: int = Field(
-        65_536, ge=1024, le=100_000_000, description="Tokens that may wait; beyond, calls are refused as overload"
+        65_536,
+        ge=1024,
+        le=100_000_000,
+        description="Tokens that may wait; beyond, calls are refused as overload (Embed calls from half of it on)",
     )
     max_batch_tokens: int = Field(1024, ge=64, le=1_000_000, description="Tokens of one batch of Rank calls")
     bulk_batch_tokens: int = Field(
         256, ge=64, le=1_000_000, description="Tokens of one batch of Embed calls; a Rank call waits for at most one"
     )
     vector_cache_bytes: int = Field(
-        256 * 2**20, ge=0, le=2**40, description="Memory for item vectors, in bytes; about 2 kB per item at width 384"
+        256 * 2**20,
+        ge=0,
+        le=2**40,
+        description="Memory for vectors of items and user contexts, in bytes; about 2 kB each at width 384",
     )

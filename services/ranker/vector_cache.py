@@ -1,24 +1,53 @@
-"""Item vectors by (embedding version, item, revision): least recently used out first, bounded in bytes.
+"""Vectors by what they depend on: least recently used out first, bounded in bytes.
 
-One event loop owns it, so it needs no lock. A changed text has another revision, and the old one ages out.
+An item is known by (embedding version, item, revision): a changed text has another revision, and the old one ages
+out. A user context is known by its tokens themselves, so whoever's history reads the same shares its vector, and a
+history that changed can never meet an old one. One event loop owns the cache, so it needs no lock.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import numpy as np
+
 from shared.model.encoder import Vectors
+from shared.model.tokens import TokenIds
 
 _ENTRY_BYTES = 400
 """About what an entry costs besides vector and key texts: objects, links, headers."""
 
 
 @dataclass(frozen=True, slots=True)
-class VectorKey:
+class ItemKey:
     """What an item's vector depends on."""
 
     embedding_version: str
     item_id: str
     revision: str
+
+    def own_bytes(self) -> int:
+        """Memory of what is this key's alone; the version is shared by all."""
+        return len(self.item_id.encode()) + len(self.revision.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class ContextKey:
+    """What a user context's vector depends on; see `context_key`."""
+
+    embedding_version: str
+    token_ids: bytes
+
+    def own_bytes(self) -> int:
+        """Memory of what is this key's alone; the version is shared by all."""
+        return len(self.token_ids)
+
+
+VectorKey = ItemKey | ContextKey
+
+
+def context_key(embedding_version: str, token_ids: TokenIds) -> ContextKey:
+    """The key of a user context: the ids whole, four bytes each, so that no two contexts share a key."""
+    return ContextKey(embedding_version, np.array(token_ids, dtype=np.int32).tobytes())
 
 
 class VectorCache:
@@ -49,11 +78,14 @@ class VectorCache:
         replaced = self._vectors.pop(key, None)
         if replaced is not None:
             self._bytes -= _size(key, replaced)
+        size = _size(key, vector)
+        if size > self._most_bytes:
+            return
         self._vectors[key] = vector
-        self._bytes += _size(key, vector)
+        self._bytes += size
         while self._bytes > self._most_bytes:
             self._bytes -= _size(*self._vectors.popitem(last=False))
 
 
 def _size(key: VectorKey, vector: Vectors) -> int:
-    return _ENTRY_BYTES + int(vector.nbytes) + len(key.item_id) + len(key.revision)
+    return _ENTRY_BYTES + int(vector.nbytes) + key.own_bytes()

@@ -1,7 +1,8 @@
 """Vectors of texts through the batcher, with a cache in front: each distinct text of a call is computed once.
 
-A call is cut into pieces no larger than a batch. Every piece that was computed goes into the cache, whether or not
-its caller still waits; so a call that ran out of time leaves the next one less to do.
+Items and user contexts are cached alike, so a page of an unchanged profile and known items costs no forward pass. A
+call is cut into pieces no larger than a batch. Every piece that was computed goes into the cache, whether or not its
+caller still waits; so a call that ran out of time leaves the next one less to do.
 """
 
 import asyncio
@@ -13,13 +14,16 @@ import numpy as np
 
 from services.ranker.batcher import Batcher
 from services.ranker.instruments import Instruments
-from services.ranker.vector_cache import VectorCache, VectorKey
+from services.ranker.vector_cache import ItemKey, VectorCache, VectorKey, context_key
 from services.ranker.work import BatchLimits, Done, Urgency, Work
 from shared.clock import Clock
 from shared.model.encoder import Vectors
 from shared.model.text import HistoryText, ItemText
 from shared.model.tokens import TokenIds
 from shared.model.zero_shot import ZeroShotModel
+
+_CONTEXT_ROW, _FIRST_ITEM_ROW = 0, 1
+"""One array holds a call's vectors: the user context's, then the items'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,14 @@ class EncodeJob:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """A distinct text that has to be computed: the rows that want it and the keys it is kept under."""
+    """A distinct text that has to be computed: the rows that want its vector, and the keys it is kept under."""
 
     rows: list[int] = field(default_factory=list)
     keys: list[VectorKey] = field(default_factory=list)
 
 
 class CachingEncoder:
-    """The batcher's Scorer: encodes all texts of a batch together, and keeps the vectors of items."""
+    """The batcher's Scorer: encodes all texts of a batch together, and keeps the vectors."""
 
     def __init__(self, model: ZeroShotModel, cache: VectorCache) -> None:
         self._model = model
@@ -104,6 +108,7 @@ class VectorSource:
     def __init__(self, parts: Parts, clock: Clock) -> None:
         self._parts = parts
         self._clock = clock
+        self._version = parts.model.manifest.embedding_version
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ranker-tokenise")
 
     def close(self) -> None:
@@ -116,20 +121,24 @@ class VectorSource:
         Raises:
             What Batcher.submit and its futures raise. Cancelling takes back what still waits.
         """
-        vectors = np.empty((len(items), self._parts.model.width), dtype=np.float32)
+        vectors = np.empty((1 + len(items), self._parts.model.width), dtype=np.float32)
         missing = self._look_up(items, vectors)
         began = self._clock.monotonic()
         context, texts = await self._tokenised(history, list(missing))
         tokenised = self._clock.monotonic()
-        every = [context, *texts] if context else texts
-        keys: list[tuple[VectorKey, ...]] = [tuple(wanted.keys) for wanted in missing.values()]
-        pieces = _pieces(every, [(), *keys] if context else keys, self._parts.limits.of(urgency.priority))
+        wanted = list(missing.values())
+        if context:
+            key = context_key(self._version, context)
+            known = self._parts.cache.get(key)
+            if known is not None:
+                vectors[_CONTEXT_ROW] = known
+            else:
+                texts, wanted = [context, *texts], [_Missing([_CONTEXT_ROW], [key]), *wanted]
+        pieces = _pieces(texts, [tuple(each.keys) for each in wanted], self._parts.limits.of(urgency.priority))
         done = await self._computed(pieces, urgency)
         finished = self._clock.monotonic()
-        computed = [vector for part in done for vector in part.result]
-        user = computed.pop(0) if context else None
-        for wanted, vector in zip(missing.values(), computed, strict=True):
-            vectors[wanted.rows] = vector
+        for each, vector in zip(wanted, (vector for part in done for vector in part.result), strict=True):
+            vectors[each.rows] = vector
         # Batches run one after another, so distinct intervals do not overlap.
         compute_s = sum(end - start for start, end in {(part.started, part.finished) for part in done})
         timings = Timings(
@@ -137,20 +146,20 @@ class VectorSource:
             tokenise_s=tokenised - began,
             compute_s=compute_s,
             computed_tokens=sum(piece.tokens for piece in pieces),
-            cached_items=len(items) - sum(len(wanted.rows) for wanted in missing.values()),
+            cached_items=len(items) - sum(len(each.rows) for each in missing.values()),
         )
-        self._report(timings, len(items))
-        return Found(user, vectors, timings)
+        misses = sum(len(each.rows) for each in wanted)
+        self._report(timings, len(items) + bool(context) - misses, misses)
+        return Found(vectors[_CONTEXT_ROW] if context else None, vectors[_FIRST_ITEM_ROW:], timings)
 
     def _look_up(self, items: Sequence[Item], vectors: Vectors) -> dict[ItemText, _Missing]:
-        """Fills the rows that are cached; returns the others by text."""
-        version = self._parts.model.manifest.embedding_version
+        """Fills the rows of the items that are cached; returns the others by text."""
         missing: dict[ItemText, _Missing] = {}
-        for row, item in enumerate(items):
-            key = VectorKey(version, item.item_id, item.revision) if item.revision else None
-            cached = self._parts.cache.get(key) if key else None
-            if cached is not None:
-                vectors[row] = cached
+        for row, item in enumerate(items, start=_FIRST_ITEM_ROW):
+            key = ItemKey(self._version, item.item_id, item.revision) if item.revision else None
+            known = self._parts.cache.get(key) if key else None
+            if known is not None:
+                vectors[row] = known
                 continue
             wanted = missing.setdefault(item.text, _Missing())
             wanted.rows.append(row)
@@ -179,9 +188,9 @@ class VectorSource:
             for future in futures:  # one failed: the others are not wanted any more
                 future.cancel()
 
-    def _report(self, timings: Timings, items: int) -> None:
+    def _report(self, timings: Timings, hits: int, misses: int) -> None:
         instruments = self._parts.instruments
-        instruments.looked_up(timings.cached_items, items - timings.cached_items)
+        instruments.looked_up(hits, misses)
         instruments.stage("queue", timings.queue_s)
         instruments.stage("tokenise", timings.tokenise_s)
         instruments.stage("compute", timings.compute_s)

@@ -55,6 +55,10 @@ class BatchLimits:
         """Tokens of a batch of this priority."""
         return self.interactive_tokens if priority is Priority.INTERACTIVE else self.bulk_tokens
 
+    def queue_of(self, priority: Priority) -> int:
+        """Tokens that may wait after work of this priority came: bulk work leaves half of the queue to people."""
+        return self.queue_tokens if priority is Priority.INTERACTIVE else self.queue_tokens // 2
+
 
 class OverloadedError(Exception):
     """The queue is full. `retry_after_s` is about how long its content takes."""

@@ -93,6 +93,11 @@ def _number(place: Place, row: Json, name: str) -> float | None:
     return None if value is None else place.number(value, name)
 
 
+def _time(place: Place, row: Json, name: str) -> float | None:
+    seconds = _number(place, row, name)
+    return None if seconds is None else place.time(seconds, name)
+
+
 def _objects(place: Place, row: Json, name: str) -> list[Json]:
     value = row.get(name)
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
@@ -130,7 +135,7 @@ def _item(place: Place, row: Json, item_id: str) -> Item:
         category=_text(place, row, "category", ""),
         tags=tuple(dict.fromkeys(tags)),
         publisher=_text(place, row, "publisher", ""),
-        published_at=_number(place, row, "published_at"),
+        published_at=_time(place, row, "published_at"),
         domain=_text(place, row, "domain", ""),
         language=_text(place, row, "language", "en"),
         price_micros=None if price is None else int(price),
@@ -152,7 +157,7 @@ class _Impressions:
 
     def add(self, place: Place, row: Json, split: str) -> None:
         impression_id, user_id = _text(place, row, "impression_id"), _text(place, row, "user_id")
-        time = _number(place, row, "time")
+        time = _time(place, row, "time")
         history = self._history(place, row)
         candidates = self._candidates(place, row)
         if (split, impression_id) in self.seen:
@@ -167,7 +172,7 @@ class _Impressions:
         entries: list[HistoryEntry] = []
         for entry in _objects(place, row, "history"):
             item_id, action = _text(place, entry, "item_id"), place.action(entry.get("action"))
-            time = _number(place, entry, "time")
+            time = _time(place, entry, "time")
             if item_id in self.known:
                 entries.append(HistoryEntry(item_id, action, time))
             else:

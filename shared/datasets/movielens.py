@@ -123,7 +123,7 @@ def _read_user_tags(path: Path, before: float) -> dict[str, list[str]]:
     counts: dict[str, Counter[str]] = {}
     for place, (_, movie_id, tag, time) in _rows(path, ("userId", "movieId", "tag", "timestamp")):
         name = tag.strip().lower()
-        if place.number(time, "timestamp") < before and name:
+        if place.time(time, "timestamp") < before and name:
             counts.setdefault(movie_id, Counter())[name] += 1
     return {
         movie_id: sorted(tags, key=lambda tag: (-tags[tag], tag))[:USER_TAGS_PER_FILM]
@@ -135,7 +135,7 @@ def _read_ratings(path: Path, known: set[str], dropped: Counter[str]) -> list[In
     interactions: dict[str, Interaction] = {}
     columns = ("userId", "movieId", "rating", "timestamp")
     for place, (user_id, movie_id, raw_rating, raw_time) in _rows(path, columns):
-        rating, time = place.number(raw_rating, "rating"), place.number(raw_time, "timestamp")
+        rating, time = place.number(raw_rating, "rating"), place.time(raw_time, "timestamp")
         if not user_id.strip():
             raise place.error("userId is empty; give every rating its user")
         if movie_id not in known:

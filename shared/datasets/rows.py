@@ -8,6 +8,8 @@ from pathlib import Path
 
 from shared.datasets.records import ACTIONS, Action, DatasetError
 
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # unix seconds: the years 1 to 9999
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -29,6 +31,13 @@ class Place:
         if not math.isfinite(number):
             raise self.error(f"{field} is {value!r}; write a finite number")
         return number
+
+    def time(self, value: object, field: str) -> float:
+        """Unix seconds within the years 1 to 9999, or DatasetError: milliseconds are a common mistake."""
+        seconds = self.number(value, field)
+        if not FIRST_SECOND <= seconds <= LAST_SECOND:
+            raise self.error(f"{field} is {value!r}, beyond the year 9999 or before the year 1; write unix seconds")
+        return seconds
 
     def action(self, value: object) -> Action:
         """One of ACTIONS, or DatasetError."""

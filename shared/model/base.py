@@ -6,6 +6,8 @@ every version built on it.
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,12 +104,15 @@ def _load_from_hub(hub_id: str) -> Base:
 
 
 def _load(location: str, base_id: str, sha256: str, *, local_files_only: bool) -> Base:
-    try:
+    with _reading(base_id, "config.json"):
         config = AutoConfig.from_pretrained(location, local_files_only=local_files_only)
-        if config.model_type != "bert":
-            # BertModel would load another architecture without a word, with random weights where names differ.
-            raise BaseModelError(f"{base_id} is of type {config.model_type}; only BERT models can be a base")
+    if config.model_type != "bert":
+        # BertModel would load another architecture without a word, with random weights where names differ.
+        raise BaseModelError(f"{base_id} is of type {config.model_type}; only BERT models can be a base")
+    with _reading(base_id, "tokenizer.json"):
         tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local_files_only)
+    _check_tokenizer(base_id, tokenizer, config.vocab_size)
+    with _reading(base_id, _WEIGHTS):
         # Typed as if it gave the model alone.
         loaded: Any = BertModel.from_pretrained(
             location,
@@ -117,11 +122,31 @@ def _load(location: str, base_id: str, sha256: str, *, local_files_only: bool) -
             local_files_only=local_files_only,
             output_loading_info=True,
         )
-    except OSError as error:
-        raise BaseModelError(f"{base_id}: its configuration, tokenizer or weights cannot be read") from error
     bert, report = loaded
     if report["missing_keys"]:
         raise BaseModelError(f"{base_id}: its weights lack {len(report['missing_keys'])} tensors of a BERT")
+    return Base(base_id, sha256, bert.to(dtype=torch.float32).eval(), tokenizer)
+
+
+def _check_tokenizer(base_id: str, tokenizer: PreTrainedTokenizerBase, known_ids: int) -> None:
     if not tokenizer.is_fast:
         raise BaseModelError(f"{base_id}: it has no fast tokenizer (tokenizer.json)")
-    return Base(base_id, sha256, bert.to(dtype=torch.float32).eval(), tokenizer)
+    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
+        raise BaseModelError(f"{base_id}: its tokenizer has no [CLS] or no [SEP]; only BERT models can be a base")
+    # Where there is no vocabulary, transformers makes an empty one up, to which every word is unknown.
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise BaseModelError(f"{base_id}: its tokenizer has no vocabulary; add the tokenizer.json it was trained with")
+    if len(tokenizer) > known_ids:
+        raise BaseModelError(
+            f"{base_id}: its tokenizer has {len(tokenizer)} tokens, its weights know {known_ids}; "
+            "take both from the same model"
+        )
+
+
+@contextmanager
+def _reading(base_id: str, file: str) -> Iterator[None]:
+    """Whatever goes wrong inside is told as a file that cannot be read."""
+    try:
+        yield
+    except Exception as error:  # the libraries let through what their parsers raise: KeyError, RuntimeError, …
+        raise BaseModelError(f"{base_id}: {file} is missing, damaged or of another model; fetch it again") from error

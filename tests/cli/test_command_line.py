@@ -3,11 +3,13 @@
 import asyncio
 import json
 import re
+import shlex
 import socket
 
 import grpc
 import pytest
 from click.testing import Result
+from google.protobuf import json_format
 from homepage.v1 import homepage_pb2, homepage_pb2_grpc
 from typer.testing import CliRunner
 
@@ -144,6 +146,17 @@ def test_moments_are_iso_8601_and_utc_without_a_zone(text: str) -> None:
 
 
 def test_lines_to_paste_survive_quotes_in_a_user_id() -> None:
-    lines = lines_to_try("127.0.0.1:1", "o'neil", "2026-01-15T12:00:00Z")
+    for line in lines_to_try("127.0.0.1:1", "o'neil", "2026-01-15T12:00:00Z"):
+        words = shlex.split(line.replace("\\\n", " "))
+        if words[0] == "homepage":
+            assert words[words.index("--user") + 1] == "o'neil"
+        else:
+            asked = json_format.Parse(words[words.index("-d") + 1], homepage_pb2.RecommendRequest())
+            assert (asked.user_id, to_seconds(asked.context.now)) == ("o'neil", 1_768_478_400)
+
+
+def test_lines_to_paste_fit_into_100_columns_and_need_no_files() -> None:
+    lines = lines_to_try("127.0.0.1:50051", "user-00017", "2026-01-15T12:00:00Z")
     assert [line.split()[0] for line in lines] == ["homepage", "grpcurl", "ghz"]
-    assert all("o'\"'\"'neil" in line for line in lines)
+    assert max(len(row) for line in lines for row in line.splitlines()) <= 100
+    assert not any("proto" in line for line in lines), "the server's reflection tells the methods"

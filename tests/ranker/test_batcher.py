@@ -201,6 +201,15 @@ async def test_a_full_queue_refuses_all_of_a_call_at_once_and_says_when_to_come_
     assert bench.observed.waiting == 60
 
 
+async def test_bulk_work_cannot_fill_the_queue_against_interactive_work(bench: Bench) -> None:
+    await bench.hold()
+    bench.submit("bulk", tokens=50, urgency=BULK)
+    with pytest.raises(OverloadedError):
+        bench.submit("more bulk", tokens=1, urgency=BULK)
+    bench.submit("now", tokens=50)
+    assert bench.observed.waiting == 100
+
+
 async def test_a_call_larger_than_the_queue_is_taken_while_nothing_waits(bench: Bench) -> None:
     futures = bench.batcher.submit([Work("a", 80), Work("b", 80)], INTERACTIVE)
     bench.scorer.let_go(2)
@@ -228,7 +237,7 @@ async def test_a_scorer_that_returns_too_few_results_fails_its_batch_and_not_the
 
 async def test_a_drain_finishes_what_is_queued_and_takes_no_more(bench: Bench) -> None:
     held = await bench.hold()
-    queued = [bench.submit(f"queued-{row}", tokens=20, urgency=BULK) for row in range(3)]
+    queued = [bench.submit(f"queued-{row}", tokens=15, urgency=BULK) for row in range(3)]
     draining = asyncio.create_task(bench.batcher.drain())
     bench.scorer.let_go(4)
     await asyncio.wait_for(draining, SOON)

@@ -64,7 +64,7 @@ async def test_embed_fills_the_cache_that_rank_uses(stub: ranker_pb2_grpc.Ranker
     request = ranker_pb2.RankRequest(history=[entry("race")], candidates=[item(row) for row in range(7)])
     first, second = await stub.Rank(request), await stub.Rank(request)
     assert (first.timings.cached_candidates, second.timings.cached_candidates) == (5, 7)
-    assert first.timings.computed_tokens > second.timings.computed_tokens > 0
+    assert first.timings.computed_tokens > second.timings.computed_tokens == 0
     assert first.timings.compute.ToMicroseconds() > 0
 
 

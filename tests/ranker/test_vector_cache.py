@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ranker.vector_cache import VectorCache, VectorKey
+from services.ranker.vector_cache import ContextKey, ItemKey, VectorCache, context_key
 
 VECTOR = np.ones(100, dtype=np.float32)
 
 
-def key(item_id: str, revision: str = "r", version: str = "v") -> VectorKey:
-    return VectorKey(version, item_id, revision)
+def key(item_id: str, revision: str = "r", version: str = "v") -> ItemKey:
+    return ItemKey(version, item_id, revision)
 
 
 def cache_of(entries: int) -> VectorCache:
@@ -38,10 +38,25 @@ def test_what_was_used_longest_ago_makes_room() -> None:
     assert cache.get(key("a")) is not None
 
 
-def test_what_is_larger_than_the_cache_is_not_kept() -> None:
-    cache = VectorCache(100)
+def test_what_is_larger_than_the_cache_is_not_kept_and_drives_nothing_out() -> None:
+    cache = cache_of(2)
     cache.put(key("a"), VECTOR)
-    assert (len(cache), cache.used_bytes) == (0, 0)
+    cache.put(key("b", revision="é" * 10_000), VECTOR)
+    assert (len(cache), cache.get(key("a")) is VECTOR) == (1, True)
+
+
+def test_a_context_is_found_by_its_version_and_exactly_its_tokens() -> None:
+    cache = VectorCache(10_000)
+    cache.put(context_key("v", (101, 7, 102)), VECTOR)
+    assert cache.get(context_key("v", (101, 7, 102))) is VECTOR
+    for other in (context_key("w", (101, 7, 102)), context_key("v", (101, 7)), context_key("v", (7, 101, 102))):
+        assert cache.get(other) is None
+
+
+@given(st.lists(st.lists(st.integers(0, 40_000), max_size=6).map(tuple), max_size=8, unique=True))
+def test_no_two_contexts_share_a_key(contexts: list[tuple[int, ...]]) -> None:
+    keys: set[ContextKey] = {context_key("v", token_ids) for token_ids in contexts}
+    assert len(keys) == len(contexts)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 60))))

@@ -48,7 +48,8 @@ class Bench:
     def __init__(self, model: ZeroShotModel) -> None:
         self.model = model
         clock, limits = SystemClock(), BatchLimits(10_000, interactive_tokens=40, bulk_tokens=20)
-        instruments = Instruments(Metrics())
+        self.metrics = Metrics()
+        instruments = Instruments(self.metrics)
         self.cache = VectorCache(1_000_000)
         self.encoder = CountingEncoder(model, self.cache)
         self.batcher: Batcher[EncodeJob, Vectors] = Batcher(self.encoder, limits, clock, instruments)
@@ -104,6 +105,43 @@ async def test_cached_items_are_counted_and_not_computed_again(bench: Bench) -> 
         bench.model.candidate_ids([item.text for item in items(12)[10:]]),
     )
     assert ranked.timings.computed_tokens == len(context) + len(one) + len(other)
+
+
+async def test_an_unchanged_history_and_known_items_cost_no_forward_pass(bench: Bench) -> None:
+    first = await bench.loaded.rank(HISTORY, items(5))
+    before = bench.encoder.texts
+    again = await bench.loaded.rank(HISTORY, items(5))
+    assert bench.encoder.texts == before
+    assert (again.timings.computed_tokens, again.timings.compute_s) == (0, 0.0)
+    np.testing.assert_array_equal(again.probabilities, first.probabilities)
+
+
+async def test_a_context_belongs_to_what_the_history_says_and_to_nobody(bench: Bench) -> None:
+    await bench.loaded.rank(HISTORY, items(1))
+    before = bench.encoder.texts
+    same_text = [HistoryText("bicycle race", "sport", "like"), HistoryText("bank", "money", "hide")]
+    await bench.loaded.rank(same_text, items(1))  # another action, and one that no context takes in
+    assert bench.encoder.texts == before
+    found = await bench.source.find([HistoryText("bank rates", "money"), *HISTORY], items(1), INTERACTIVE)
+    assert bench.encoder.texts == before + 1
+    changed = bench.model.context_ids([HistoryText("bank rates", "money"), *HISTORY])
+    assert found.context is not None
+    np.testing.assert_allclose(found.context, bench.model.vectors([changed])[0], atol=1e-5)
+
+
+async def test_look_ups_of_items_and_contexts_are_counted(bench: Bench) -> None:
+    def looked_up() -> tuple[float | None, float | None]:
+        name = "homepage_ranker_cache_lookups_total"
+        registry = bench.metrics.registry
+        hits, misses = (registry.get_sample_value(name, {"result": result}) for result in ("hit", "miss"))
+        return hits, misses
+
+    await bench.loaded.rank(HISTORY, items(3))
+    assert looked_up() == (0, 4)
+    await bench.loaded.rank(HISTORY, items(3))
+    assert looked_up() == (4, 4)
+    await bench.loaded.rank((), items(3))
+    assert looked_up() == (7, 4)
 
 
 async def test_an_empty_revision_is_not_cached(bench: Bench) -> None:

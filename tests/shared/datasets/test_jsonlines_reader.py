@@ -108,6 +108,10 @@ def test_unknown_items_empty_titles_and_repeats_are_dropped_and_counted(tmp_path
         ({"item_id": "c", "title": "T", "tags": "x"}, r"items.jsonl:3: tags is 'x'; write a list of strings"),
         ({"item_id": "c", "title": "T", "published_at": "2020"}, r"items.jsonl:3: published_at is '2020'"),
         ('{"item_id": "c", "title": "T", "published_at": NaN}', r"items.jsonl:3: published_at is nan"),
+        (
+            {"item_id": "c", "title": "T", "published_at": 1_700_000_000_000},  # milliseconds
+            r"items.jsonl:3: published_at is 1700000000000.0, beyond the year 9999 .*; write unix seconds",
+        ),
         ({"item_id": "c", "title": "T", "price_micros": 0.5}, r"items.jsonl:3: price_micros is 0.5"),
     ],
 )
@@ -122,6 +126,7 @@ def test_a_broken_item_is_named_by_file_line_and_remedy(tmp_path: Path, row: Any
         ({"impression_id": ""}, r"impressions.dev.jsonl:1: impression_id is ''"),
         ({"user_id": None}, r"impressions.dev.jsonl:1: user_id is None"),
         ({"time": "now"}, r"impressions.dev.jsonl:1: time is 'now'; write a number"),
+        ({"time": 1_700_000_000_000}, r"impressions.dev.jsonl:1: time is .*; write unix seconds"),
         ({"time": True}, r"impressions.dev.jsonl:1: time is True"),
         ({"history": None}, r"impressions.dev.jsonl:1: history is not a list of objects"),
         (

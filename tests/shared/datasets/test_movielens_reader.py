@@ -108,6 +108,7 @@ def test_unknown_films_empty_titles_and_repeats_are_dropped_and_counted(tmp_path
         (MOVIES, RATINGS + "7,1,good,5\n", r"ratings.csv:5: rating is 'good'; write a finite number"),
         (MOVIES, RATINGS + "7,1,nan,5\n", r"ratings.csv:5: rating is 'nan'"),
         (MOVIES, RATINGS + "7,1,4.0,yesterday\n", r"ratings.csv:5: timestamp is 'yesterday'"),
+        (MOVIES, RATINGS + "7,1,4.0,1700000000000\n", r"ratings.csv:5: timestamp is .*; write unix seconds"),
         (MOVIES, RATINGS + "\n,1,4.0,5\n", r"ratings.csv:6: userId is empty"),
     ],
 )

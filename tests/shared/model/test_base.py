@@ -59,6 +59,47 @@ def test_weights_that_lack_layers_are_refused(tmp_path: Path) -> None:
         load_base(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model.safetensors", "version https://git-lfs.github.com/spec/v1"),  # fetched without its contents
+        ("config.json", "{}"),
+        ("config.json", "{"),
+        ("tokenizer.json", "{}"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, file: str, content: str) -> None:
+    folder = write_tiny_bert(tmp_path / "damaged")
+    (folder / file).write_text(content)
+    with pytest.raises(BaseModelError, match=f"{file} is missing, damaged"):
+        load_base(str(folder))
+
+
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    folder = write_tiny_bert(tmp_path / "wide")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    with pytest.raises(BaseModelError, match="of another model"):
+        load_base(str(folder))
+
+
+def test_a_folder_without_a_tokenizer_is_refused_and_none_made_up(tmp_path: Path) -> None:
+    folder = write_tiny_bert(tmp_path / "mute")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(BaseModelError, match="no vocabulary"):
+        load_base(str(folder))
+
+
+def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_bert(tmp_path / "mixed")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"]["unheard"] = len(content["model"]["vocab"])
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(BaseModelError, match="take both from the same model"):
+        load_base(str(folder))
+
+
 def test_a_hub_model_that_cannot_be_reached_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no network")
