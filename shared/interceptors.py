@@ -22,10 +22,11 @@ from grpc_status import rpc_status
 
 from shared import call
 from shared.clock import Clock
-from shared.errors import Reason, ServiceError, from_rpc_error, to_status
+from shared.errors import Reason, ServiceError
 from shared.ids import IdSource
 from shared.logs import FIELDS, Pseudonyms
 from shared.metrics import CALLS_IN_FLIGHT, CALLS_REFUSED, SERVER_DURATION, SERVER_STARTED, Metrics
+from shared.rich_status import from_rpc_error, to_status
 
 log = logging.getLogger(__name__)
 

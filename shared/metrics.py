@@ -84,7 +84,10 @@ RANKER_DROPPED = MetricSpec(
     "homepage_ranker_dropped", "counter", "Work dropped before it was computed, by cause.", ("cause",)
 )
 RANKER_CACHE = MetricSpec(
-    "homepage_ranker_cache_lookups", "counter", "Look-ups of cached item vectors, by result.", ("result",)
+    "homepage_ranker_cache_lookups",
+    "counter",
+    "Look-ups of cached vectors (items and user contexts).",
+    ("result",),
 )
 
 CATALOGUE: tuple[MetricSpec, ...] = tuple(value for value in dict(globals()).values() if isinstance(value, MetricSpec))

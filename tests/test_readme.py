@@ -9,7 +9,8 @@ from services.orchestrator.settings import OrchestratorSettings
 from services.profile.settings import ProfileSettings
 from services.ranker.settings import RankerSettings
 from services.retrieval.settings import RetrievalSettings
-from shared.errors import STATUS_CODES, Reason
+from shared.errors import Reason
+from shared.rich_status import STATUS_CODES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

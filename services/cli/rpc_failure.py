@@ -4,7 +4,8 @@ from typing import cast
 
 import grpc
 
-from shared.errors import Reason, ServiceError, from_rpc_error
+from shared.errors import Reason, ServiceError
+from shared.rich_status import from_rpc_error
 
 
 def tell(error: grpc.RpcError, address: str) -> str:

@@ -12,7 +12,8 @@ from services.retrieval.behaviour import Action, CountedEvent, popularity_weight
 from services.retrieval.embedder import EmbeddingRefusedError, Embeddings
 from services.retrieval.items import Item
 from services.retrieval.popularity import EventPage, UnknownCursorError
-from shared.errors import Reason, from_rpc_error
+from shared.errors import Reason
+from shared.rich_status import from_rpc_error
 from shared.timestamps import to_seconds
 
 _ACTIONS: frozenset[int] = frozenset(Action)

@@ -23,7 +23,8 @@ from services.cli.loading import CALL_LIMIT_S, STREAM_LIMIT_S, Loaded, Loader
 from services.cli.rpc_failure import tell
 from services.cli.terminal import progress
 from shared.datasets import Dataset, Interaction, Item
-from shared.errors import STATUS_DETAILS_KEY, Reason, ServiceError, Violation, to_status
+from shared.errors import Reason, ServiceError, Violation
+from shared.rich_status import STATUS_DETAILS_KEY, to_status
 
 pytestmark = pytest.mark.timeout(20)  # a call that never comes would be waited for
 SOON = 5.0

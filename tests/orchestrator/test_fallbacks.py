@@ -7,7 +7,8 @@ import pytest
 from homepage.types.v1 import event_pb2
 from homepage.v1 import homepage_pb2
 
-from shared.errors import Reason, from_rpc_error
+from shared.errors import Reason
+from shared.rich_status import from_rpc_error
 from shared.timestamps import to_timestamp
 from tests.orchestrator.test_recommend import ids_of, items_of
 from tests.stand_ins import NOW

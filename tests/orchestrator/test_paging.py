@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.orchestrator.tokens import PageToken, TokenError, Tokens
-from shared.errors import Reason, from_rpc_error
+from shared.errors import Reason
+from shared.rich_status import from_rpc_error
 from tests.orchestrator.test_recommend import ids_of, items_of
 from tests.stand_ins import candidate
 

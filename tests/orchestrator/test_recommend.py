@@ -10,7 +10,8 @@ from homepage.profile.v1 import profile_pb2
 from homepage.types.v1 import event_pb2, item_pb2
 from homepage.v1 import homepage_pb2
 
-from shared.errors import Reason, from_rpc_error
+from shared.errors import Reason
+from shared.rich_status import from_rpc_error
 from shared.timestamps import to_timestamp
 from tests.stand_ins import NOW, candidate
 

@@ -13,8 +13,9 @@ from homepage.types.v1 import event_pb2
 
 from services.profile.settings import ProfileSettings
 from shared.clock import ManualClock
-from shared.errors import Reason, ServiceError, from_rpc_error
+from shared.errors import Reason, ServiceError
 from shared.metrics import EVENTS_DUPLICATE, EVENTS_RECORDED
+from shared.rich_status import from_rpc_error
 from shared.server import Runtime
 from shared.settings import load
 from shared.timestamps import to_timestamp

@@ -15,7 +15,8 @@ from services.ranker import servicer
 from services.ranker.models import Models
 from services.ranker.service import RankerService
 from services.ranker.settings import RankerSettings
-from shared.errors import Reason, ServiceError, from_rpc_error
+from shared.errors import Reason, ServiceError
+from shared.rich_status import from_rpc_error
 from shared.server import Runtime
 from shared.settings import load
 from shared.start import StartError

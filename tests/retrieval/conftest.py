@@ -252,7 +252,7 @@ def ids_of() -> Callable[..., list[str]]:
 
 
 def _violations(error: BaseException) -> list[str]:
-    from shared.errors import from_rpc_error
+    from shared.rich_status import from_rpc_error
 
     assert isinstance(error, grpc.aio.AioRpcError)
     read = from_rpc_error(error)

@@ -13,7 +13,8 @@ from services.retrieval.behaviour import Action
 from services.retrieval.items import Moderation
 from services.retrieval.sources import Source
 from services.retrieval.translation import to_items, to_message
-from shared.errors import Reason, ServiceError, from_rpc_error
+from shared.errors import Reason, ServiceError
+from shared.rich_status import from_rpc_error
 from shared.timestamps import to_duration, to_timestamp
 
 FULL = item_pb2.Item(

@@ -8,7 +8,8 @@ import grpc
 from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
 from homepage.retrieval.v1 import retrieval_pb2, retrieval_pb2_grpc
 
-from shared.errors import ServiceError, from_rpc_error
+from shared.errors import ServiceError
+from shared.rich_status import from_rpc_error
 from shared.server import Runtime
 from tests.conftest import RegisteredService
 

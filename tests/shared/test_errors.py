@@ -10,7 +10,8 @@ from google.rpc import error_details_pb2, status_pb2
 from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
 from homepage.retrieval.v1 import retrieval_pb2, retrieval_pb2_grpc
 
-from shared.errors import STATUS_CODES, Reason, ServiceError, Violation, from_rpc_error, not_implemented
+from shared.errors import Reason, ServiceError, Violation, not_implemented
+from shared.rich_status import STATUS_CODES, from_rpc_error
 from tests.conftest import StartService
 from tests.shared.answering import GET_PROFILE, REQUEST, Middle, profile, reason_of, retrieval
 from tests.shared.conftest import BareChannel, LogLines
