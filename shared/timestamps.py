@@ -12,6 +12,12 @@ def to_timestamp(seconds: float) -> Timestamp:
     return Timestamp(seconds=whole, nanos=micros * 1000)
 
 
+def set_timestamp(timestamp: Timestamp, seconds: float) -> None:
+    """Writes unix seconds into a Timestamp that is part of a message, to the microsecond."""
+    timestamp.seconds, micros = divmod(round(seconds * _MICROSECONDS), _MICROSECONDS)
+    timestamp.nanos = micros * 1000
+
+
 def to_seconds(timestamp: Timestamp) -> float:
     """A Timestamp to unix seconds, to the microsecond."""
     return timestamp.seconds + timestamp.nanos // 1000 / _MICROSECONDS

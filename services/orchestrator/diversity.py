@@ -18,25 +18,27 @@ def diversified(scored: Sequence[Scored], attenuation: float) -> Iterator[tuple[
     `attenuation` is the factor per item already chosen of the same category; publishers count half (its square
     root). 1.0 = plain order of scores. Ties go by item id, so that the order is the same everywhere.
     """
+    publisher_attenuation = attenuation**0.5
     chosen_categories: Counter[str] = Counter()
     chosen_publishers: Counter[str] = Counter()
-    publisher_attenuation = attenuation**0.5
-
-    def factor(entry: Scored) -> float:
-        category, publisher = entry.candidate.category, entry.candidate.publisher
-        by_category = attenuation ** chosen_categories[category] if category else 1.0
-        by_publisher = publisher_attenuation ** chosen_publishers[publisher] if publisher else 1.0
-        return by_category * by_publisher
-
+    # The factors that follow from the counts: read for every look at the heap's top, changed only by a choice.
+    by_category: dict[str, float] = {}
+    by_publisher: dict[str, float] = {}
     heap = [(-entry.score, entry.candidate.item_id, index, 1.0) for index, entry in enumerate(scored)]
     heapq.heapify(heap)
     while heap:
-        _, item_id, index, stale = heapq.heappop(heap)
+        _, item_id, index, stale = heap[0]
         entry = scored[index]
-        current = factor(entry)
+        category, publisher = entry.candidate.category, entry.candidate.publisher
+        current = by_category.get(category, 1.0) * by_publisher.get(publisher, 1.0)
         if current < stale:
-            heapq.heappush(heap, (-entry.score * current, item_id, index, current))
+            heapq.heapreplace(heap, (-entry.score * current, item_id, index, current))
             continue
+        heapq.heappop(heap)
         yield entry, current
-        chosen_categories[entry.candidate.category] += 1
-        chosen_publishers[entry.candidate.publisher] += 1
+        if category:
+            chosen_categories[category] += 1
+            by_category[category] = attenuation ** chosen_categories[category]
+        if publisher:
+            chosen_publishers[publisher] += 1
+            by_publisher[publisher] = publisher_attenuation ** chosen_publishers[publisher]

@@ -47,9 +47,9 @@ class FeedbackReader:
                     time=feedback.time if feedback.HasField("time") else now,
                     value=feedback.value,
                     category=token.category,
-                    recommendation_id=token.recommendation_id,
+                    recommendation_id=token.issue.recommendation_id,
                     position=token.position,
-                    surface=token.surface,
+                    surface=token.issue.surface,
                     session_id=request.session_id,
                 ),
             )
@@ -86,11 +86,11 @@ class FeedbackReader:
             except TokenError:
                 checks.fail(path, "is not an item token of this service")
                 continue
-            if not any(self.tokens.is_user(token.user, name) for name in names):
+            if not any(self.tokens.is_user(token.issue.user, name) for name in names):
                 checks.fail(path, "was made for another user")
-            elif not token.recordable:
+            elif not token.issue.recordable:
                 checks.fail(path, "comes from a preview or shadow page, which takes no feedback")
-            elif self.clock.now() - token.issued_at > self.token_age_s:
+            elif self.clock.now() - token.issue.issued_at > self.token_age_s:
                 checks.fail(path, "is too old")
             tokens.append(token)
         checks.done(Reason.INVALID_TOKEN)

@@ -4,6 +4,7 @@ All signals meet on the logit scale, where they add (a linear opinion on log-odd
 
     score = sigmoid(logit(p) + popularity · sqrt(q) + freshness · 2^(-age/half-life) + interest · i)
 
+which on odds is one product: score = o / (1 + o) with o = p / (1 - p) · exp(the rest).
 p is the value model's probability of a positive action, q the relative popularity, i the user's interest in the
 category in -1..1. The weights are priors until they are fitted to logged behaviour.
 """
@@ -60,7 +61,7 @@ class ValueModel:
     def __call__(self, probabilities: Sequence[float]) -> float:
         """The value in 0..1 of one probability per action."""
         value: float = sum(map(operator.mul, self._weights, probabilities))
-        return min(max(value, 0.0), 1.0)
+        return 0.0 if value < 0.0 else 1.0 if value > 1.0 else value
 
 
 def prior(candidate: Candidate) -> float:
@@ -69,7 +70,7 @@ def prior(candidate: Candidate) -> float:
     Monotone in the source's score within each source, and steeper where the score says more of this user.
     """
     slope = max((_PRIOR_SLOPE[source] for source in candidate.sources), default=1.0)
-    return _sigmoid(_PRIOR_OFFSET + slope * candidate.retrieval_score)
+    return 1.0 / (1.0 + math.exp(-_PRIOR_OFFSET - slope * candidate.retrieval_score))
 
 
 def fuse(
@@ -92,13 +93,12 @@ def fuse(
         probability = value(probabilities) if probabilities else prior(candidate)
         freshness = freshness_of(candidate.published_at, now, weights.freshness_half_life_s)
         interest = interests.get(candidate.category, 0.0)
-        logit = (
-            _logit(probability)
-            + popularity_weight * math.sqrt(candidate.popularity)
+        lift = (
+            popularity_weight * math.sqrt(candidate.popularity)
             + freshness_weight * freshness
             + interest_weight * interest
         )
-        fused.append(Scored(candidate, _sigmoid(logit), probabilities or (), freshness, interest))
+        fused.append(Scored(candidate, _lifted(probability, lift), probabilities or (), freshness, interest))
     return fused
 
 
@@ -106,7 +106,7 @@ def freshness_of(published_at: float | None, now: float, half_life_s: float) -> 
     """2^(-age / half-life) in 0..1; 0 without a date."""
     if published_at is None:
         return 0.0
-    return math.exp2(-max(now - published_at, 0.0) / half_life_s)
+    return math.exp2((published_at - now) / half_life_s) if published_at < now else 1.0
 
 
 def normalised(interests: Sequence[Interest]) -> dict[str, float]:
@@ -122,10 +122,10 @@ def normalised(interests: Sequence[Interest]) -> dict[str, float]:
     }
 
 
-def _logit(probability: float) -> float:
-    bounded = min(max(probability, _EDGE), 1.0 - _EDGE)
-    return math.log(bounded / (1.0 - bounded))
-
-
-def _sigmoid(logit: float) -> float:
-    return 1.0 / (1.0 + math.exp(-logit))
+def _lifted(probability: float, lift: float) -> float:
+    """sigmoid(logit(probability) + lift)."""
+    if probability < _EDGE:
+        probability = _EDGE
+    elif probability > 1.0 - _EDGE:
+        probability = 1.0 - _EDGE
+    return 1.0 / (1.0 + (1.0 - probability) / probability * math.exp(-lift))

@@ -16,7 +16,7 @@ _NEW = 0.25
 _MOST_TITLE = 60
 
 
-class ReasonKind(enum.Enum):
+class ReasonKind(enum.IntEnum):
     """The names of homepage.v1.ReasonCode."""
 
     SIMILAR_TO = enum.auto()
@@ -24,6 +24,9 @@ class ReasonKind(enum.Enum):
     POPULAR = enum.auto()
     NEW = enum.auto()
     FILLER = enum.auto()
+
+
+_FIRST = {TRENDING: ReasonKind.POPULAR, NEW: ReasonKind.NEW}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,9 @@ def reasons_of(scored: Scored, section_id: str, history: Mapping[str, Item]) -> 
         found.append(Reason(ReasonKind.POPULAR, "Popular now"))
     if scored.freshness >= _NEW:
         found.append(Reason(ReasonKind.NEW, "New"))
-    first = {TRENDING: ReasonKind.POPULAR, NEW: ReasonKind.NEW}.get(section_id)
-    found.sort(key=lambda reason: reason.kind is not first)
+    first = _FIRST.get(section_id)
+    if first is not None:
+        found.sort(key=lambda reason: reason.kind is not first)
     return found or [_by_source(candidate.sources[0] if candidate.sources else Source.POPULAR)]
 
 

@@ -1,5 +1,6 @@
 """A page as its caller gets it, and as the event log keeps it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -11,7 +12,7 @@ from services.orchestrator.reasons import ReasonKind, reasons_of
 from services.orchestrator.recommend import Ask
 from services.orchestrator.requests import name_of
 from services.orchestrator.slate import Page, Placed, PlacedSection
-from services.orchestrator.tokens import ItemToken, Tokens
+from services.orchestrator.tokens import Issue, Tokens
 from shared.timestamps import to_duration, to_timestamp
 
 _OPTIONAL: tuple[Literal["published_at", "price", "duration"], ...] = ("published_at", "price", "duration")
@@ -42,9 +43,12 @@ class PageWriter:
         )
         recordable = request.mode in (homepage_pb2.MODE_UNSPECIFIED, homepage_pb2.MODE_LIVE)
         user = self.tokens.user_hash(name_of(ask.user.user_id, ask.user.visitor_id))
-        blank = ItemToken(page.recommendation_id, "", "", 0, ask.surface, user, int(issued_at), recordable)
+        issue = Issue(page.recommendation_id, ask.surface, user, int(issued_at), recordable)
+        sign = self.tokens.item_signer(issue)
         for section in page.sections:
-            self._section(response.sections.add(), section, page, blank, explain=request.explain)
+            _write_section(response.sections.add(), section, page, sign)
+            if request.explain:
+                _explain(response.sections[-1], section, page)
         if page.profile.updated_at is not None:
             response.profile_age.CopyFrom(to_duration(max(issued_at - page.profile.updated_at, 0.0)))
         for degradation in page.degraded:
@@ -62,28 +66,6 @@ class PageWriter:
                 compute=to_duration(timing.compute_s) if timing.compute_s is not None else None,
             )
         return response
-
-    def _section(
-        self, target: homepage_pb2.Section, section: PlacedSection, page: Page, blank: ItemToken, *, explain: bool
-    ) -> None:
-        target.id, target.title, target.anchor_item_id = section.id, section.title, section.anchor_item_id
-        for placed in section.items:
-            scored, candidate = placed.scored, placed.scored.candidate
-            item = target.items.add(
-                item_id=candidate.item_id,
-                token=self.tokens.sign_item(_token(blank, placed)),
-                position=placed.position,
-                slot_kind=_FILLER if candidate.filler else _ORGANIC,
-                score=scored.score,
-                sources=[source.value for source in candidate.sources],
-                propensity=1.0,
-                display=_display(cast(item_pb2.Item, candidate.item)),
-            )
-            for reason in reasons_of(scored, section.id, page.items_by_id):
-                evidence = reason.evidence_item_id
-                item.reasons.add(code=_REASON_CODES[reason.kind], text=reason.text, evidence_item_id=evidence)
-            if explain:
-                item.score_parts.CopyFrom(_parts(placed, page))
 
 
 def served_page(page: Page, ask: Ask, request: homepage_pb2.RecommendRequest) -> profile_pb2.UserEvent:
@@ -119,34 +101,43 @@ def served_page(page: Page, ask: Ask, request: homepage_pb2.RecommendRequest) ->
     return event
 
 
-def _token(blank: ItemToken, placed: Placed) -> ItemToken:
-    candidate = placed.scored.candidate
-    return ItemToken(
-        blank.recommendation_id,
-        candidate.item_id,
-        candidate.category,
-        placed.position,
-        blank.surface,
-        blank.user,
-        blank.issued_at,
-        blank.recordable,
-    )
+def _write_section(
+    target: homepage_pb2.Section, section: PlacedSection, page: Page, sign: Callable[[str, str, int], str]
+) -> None:
+    target.id, target.title, target.anchor_item_id = section.id, section.title, section.anchor_item_id
+    for placed in section.items:
+        scored, candidate = placed.scored, placed.scored.candidate
+        item = target.items.add(
+            item_id=candidate.item_id,
+            token=sign(candidate.item_id, candidate.category, placed.position),
+            position=placed.position,
+            slot_kind=_FILLER if candidate.filler else _ORGANIC,
+            score=scored.score,
+            sources=candidate.sources,
+            propensity=1.0,
+        )
+        _write_display(item.display, cast(item_pb2.Item, candidate.item))
+        for reason in reasons_of(scored, section.id, page.items_by_id):
+            evidence = reason.evidence_item_id
+            item.reasons.add(code=_REASON_CODES[reason.kind], text=reason.text, evidence_item_id=evidence)
 
 
-def _display(item: item_pb2.Item) -> homepage_pb2.Display:
-    display = homepage_pb2.Display(
-        title=item.title,
-        summary=item.summary,
-        url=item.url,
-        image_url=item.image_url,
-        category=item.category,
-        publisher=item.publisher,
-        domain=item.domain,
-    )
+def _explain(target: homepage_pb2.Section, section: PlacedSection, page: Page) -> None:
+    for item, placed in zip(target.items, section.items, strict=True):
+        item.score_parts.CopyFrom(_parts(placed, page))
+
+
+def _write_display(display: homepage_pb2.Display, item: item_pb2.Item) -> None:
+    display.title = item.title
+    display.summary = item.summary
+    display.url = item.url
+    display.image_url = item.image_url
+    display.category = item.category
+    display.publisher = item.publisher
+    display.domain = item.domain
     for name in _OPTIONAL:
         if item.HasField(name):
             getattr(display, name).CopyFrom(getattr(item, name))
-    return display
 
 
 def _parts(placed: Placed, page: Page) -> homepage_pb2.ScoreParts:

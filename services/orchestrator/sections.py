@@ -17,6 +17,7 @@ _LEAST_BLOCK = 3
 """A block of its own needs as many items."""
 _NEW_WITHIN = 0.25
 """New means younger than two half-lives."""
+_POPULAR = frozenset({Source.POPULAR, Source.FALLBACK_POPULAR})
 _VERBS = {"news": "read", "shop": "looked at", "video": "watched", "ads": "looked at"}
 
 
@@ -31,39 +32,36 @@ class PageShape:
     known_user: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Pick:
-    scored: Scored
-    factor: float
+_Pick = tuple[Scored, float]
+"""A scored candidate and its diversity factor."""
 
 
 class _Picker:
     """Takes items once each, fillers last."""
 
     def __init__(self, scored: Sequence[Scored]) -> None:
-        self._scored = scored
-        self._taken: set[str] = set()
+        self._left = {entry.candidate.item_id: entry for entry in scored if not entry.candidate.filler}
+        fillers = [entry for entry in scored if entry.candidate.filler]
+        self._fillers = {each.candidate.item_id: each for each in fillers if each.candidate.item_id not in self._left}
 
-    def take(self, ranked: Iterable[tuple[Scored, float]], count: int) -> list[_Pick]:
+    def take(self, ranked: Iterable[_Pick], count: int) -> list[_Pick]:
         picks: list[_Pick] = []
         if count <= 0:
             return picks
-        for scored, factor in ranked:
-            item_id = scored.candidate.item_id
-            if item_id not in self._taken:
-                self._taken.add(item_id)
-                picks.append(_Pick(scored, factor))
+        for pick in ranked:
+            if self._left.pop(pick[0].candidate.item_id, None) is not None:
+                picks.append(pick)
                 if len(picks) == count:
                     break
         return picks
 
     def left(self) -> list[Scored]:
         """What is not taken and is no filler."""
-        taken = self._taken
-        return [entry for entry in self._scored if entry.candidate.item_id not in taken and not entry.candidate.filler]
+        return list(self._left.values())
 
-    def fillers(self) -> list[Scored]:
-        return sorted((entry for entry in self._scored if entry.candidate.filler), key=_by_score)
+    def fill(self, count: int) -> list[_Pick]:
+        """The best fillers; asked for when nothing else is left."""
+        return [(entry, 1.0) for entry in sorted(self._fillers.values(), key=_by_score)[: max(count, 0)]]
 
 
 def lay_out(scored: Sequence[Scored], history: Mapping[str, Item], shape: PageShape) -> list[PlacedSection]:
@@ -81,7 +79,7 @@ def lay_out(scored: Sequence[Scored], history: Mapping[str, Item], shape: PageSh
     missing = shape.size - len(for_you) - sum(len(picks) for _, _, _, picks in extra)
     for_you += picker.take(personal, missing)
     missing = shape.size - len(for_you) - sum(len(picks) for _, _, _, picks in extra)
-    for_you += picker.take(((entry, 1.0) for entry in picker.fillers()), missing)
+    for_you += picker.fill(missing)
     title = "For you" if shape.known_user else "Good to start with"
     return _numbered([(FOR_YOU, title, "", for_you), *extra], shape.first_position)
 
@@ -98,10 +96,12 @@ def _blocks(picker: _Picker, history: Mapping[str, Item], size: int) -> list[_Bl
         title = f"Because you {_VERBS.get(anchor.domain, 'looked at')} “{anchor.title}”"
         blocks.append((BECAUSE, title, anchor.item_id, picker.take(_plain(near), size)))
         left = picker.left()
-    popular = [entry for entry in left if entry.candidate.popularity > 0 and _is_popular(entry)]
+    popular = [
+        entry for entry in left if entry.candidate.popularity > 0 and not _POPULAR.isdisjoint(entry.candidate.sources)
+    ]
     popular.sort(key=lambda entry: (-entry.candidate.popularity, entry.candidate.item_id))
     blocks.append((TRENDING, "Trending now", "", _whole(picker, popular, size)))
-    taken = {pick.scored.candidate.item_id for pick in blocks[-1][3]}
+    taken = {scored.candidate.item_id for scored, _ in blocks[-1][3]}
     recent = [entry for entry in left if entry.freshness >= _NEW_WITHIN and entry.candidate.item_id not in taken]
     recent.sort(key=lambda entry: (-entry.freshness, entry.candidate.item_id))
     blocks.append((NEW, "New", "", _whole(picker, recent, size)))
@@ -114,12 +114,8 @@ def _whole(picker: _Picker, ranked: list[Scored], size: int) -> list[_Pick]:
 
 def _anchor(left: Sequence[Scored], history: Mapping[str, Item]) -> Item | None:
     """The newest item of the history that enough of the remaining candidates are near to."""
-    near = Counter(entry.candidate.anchor_item_id for entry in left)
+    near = Counter([entry.candidate.anchor_item_id for entry in left])
     return next((item for item_id, item in history.items() if near[item_id] >= _LEAST_BLOCK), None)
-
-
-def _is_popular(entry: Scored) -> bool:
-    return Source.POPULAR in entry.candidate.sources or Source.FALLBACK_POPULAR in entry.candidate.sources
 
 
 def _plain(ranked: Iterable[Scored]) -> Iterable[tuple[Scored, float]]:
@@ -137,8 +133,8 @@ def _numbered(blocks: Sequence[_Block], first_position: int) -> list[PlacedSecti
         if not picks:
             continue
         placed = []
-        for pick in picks:
-            placed.append(Placed(pick.scored, position, pick.factor))
+        for scored, factor in picks:
+            placed.append(Placed(scored, position, factor))
             position += 1
         sections.append(PlacedSection(section_id, title, placed, anchor_item_id))
     return sections

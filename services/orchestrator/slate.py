@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
-class Action(enum.Enum):
-    """What a user did with an item; the names of homepage.types.v1.Action."""
+class Action(enum.IntEnum):
+    """What a user did with an item; the names of homepage.types.v1.Action. An integer, for its hash is the fast one."""
 
     VIEW = enum.auto()
     CLICK = enum.auto()
@@ -30,8 +30,8 @@ NEGATIVE = frozenset({Action.DISLIKE, Action.HIDE})
 """What says "less of this"."""
 
 
-class Source(enum.Enum):
-    """Where a candidate came from; the value is the name callers see."""
+class Source(enum.StrEnum):
+    """Where a candidate came from, by the name that callers see."""
 
     NEAREST = "nearest"
     POPULAR = "popular"

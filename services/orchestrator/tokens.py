@@ -1,7 +1,8 @@
 """Signed tokens: what a page hands out and takes back without keeping it.
 
-A token is base64url(body + HMAC-SHA-256 of it, cut to 16 bytes; RFC 2104, RFC 4648 section 5); the body is JSON, in
-page tokens deflated. The first key signs, all keys verify, so that keys can be rotated. Each kind of token is signed
+A token is base64url(body + 16 bytes of keyed BLAKE2b over it; RFC 7693 section 2.9, RFC 4648 section 5); the body is
+JSON, in page tokens deflated. (Why not HMAC: a page signs two dozen tokens, and OpenSSL's takes several times as long
+over so few bytes.) The first key signs, all keys verify, so that keys can be rotated. Each kind of token is signed
 under its own purpose; one cannot pass for the other. Users appear only as keyed hashes.
 """
 
@@ -11,10 +12,11 @@ import hashlib
 import hmac
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _MAC_BYTES = 16
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _MOST_BODY = 1 << 20
 """Deflated bodies are not inflated beyond this."""
 
@@ -24,17 +26,24 @@ class TokenError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class ItemToken:
-    """What feedback needs to know of an item's place. `issued_at` in unix seconds."""
+class Issue:
+    """What all item tokens of a page have in common. `issued_at` in unix seconds."""
 
     recommendation_id: str
-    item_id: str
-    category: str
-    position: int
     surface: str
     user: str
     issued_at: int
     recordable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ItemToken:
+    """What feedback needs to know of an item's place."""
+
+    issue: Issue
+    item_id: str
+    category: str
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Tokens:
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys or any(len(key) < 16 for key in keys):
             raise ValueError("token keys must have at least 16 bytes each, and there must be one")
-        self._keys = tuple(keys)
+        self._keys = tuple(hashlib.blake2b(key).digest() for key in keys)  # 64 bytes, the most that BLAKE2b takes
 
     def user_hash(self, name: str) -> str:
         """A user's keyed hash, 16 hexadecimal digits; it changes with the signing key."""
@@ -63,30 +72,27 @@ class Tokens:
         """Whether a hash from a token is that of this user, under any of the keys."""
         return any(hmac.compare_digest(user_hash, self._user_hash(key, name)) for key in self._keys)
 
-    def sign_item(self, token: ItemToken) -> str:
-        """The token an item goes out with."""
-        fields = [
-            token.recommendation_id,
-            token.item_id,
-            token.category,
-            token.position,
-            token.surface,
-            token.user,
-            token.issued_at,
-            int(token.recordable),
-        ]
-        return self._sign(b"item", _json(fields))
+    def item_signer(self, issue: Issue) -> Callable[[str, str, int], str]:
+        """Signs the tokens of a page's items, given item id, category and position; the rest is written once."""
+        before = _json(issue.recommendation_id)
+        after = _json([issue.surface, issue.user, issue.issued_at, int(issue.recordable)])
+
+        def sign(item_id: str, category: str, position: int) -> str:
+            return self._sign(b"item", f"[{before},{_json(item_id)},{_json(category)},{position},{after[1:]}".encode())
+
+        return sign
 
     def read_item(self, text: str) -> ItemToken:
         """Raises TokenError when it is not an item token signed with one of the keys."""
         body = json.loads(self._verified(b"item", text))
         recommendation_id, item_id, category, position, surface, user, issued_at, recordable = body
-        return ItemToken(recommendation_id, item_id, category, position, surface, user, issued_at, bool(recordable))
+        issue = Issue(recommendation_id, surface, user, issued_at, bool(recordable))
+        return ItemToken(issue, item_id, category, position)
 
     def sign_page(self, token: PageToken) -> str:
         """The token of the next page."""
         body = _json([token.recommendation_id, token.user, token.request, list(token.shown)])
-        return self._sign(b"page", zlib.compress(body, 6))
+        return self._sign(b"page", zlib.compress(body.encode(), 6))
 
     def read_page(self, text: str) -> PageToken:
         """Raises TokenError when it is not a page token signed with one of the keys."""
@@ -116,8 +122,4 @@ class Tokens:
 
 
 def _mac(key: bytes, purpose: bytes, body: bytes) -> bytes:
-    return hmac.digest(key, purpose + b"\0" + body, hashlib.sha256)[:_MAC_BYTES]
-
-
-def _json(fields: list[object]) -> bytes:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return hashlib.blake2b(body, digest_size=_MAC_BYTES, key=key, person=purpose).digest()
