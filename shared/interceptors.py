@@ -42,8 +42,6 @@ class Call:
     method: str
     request: object | None
     context: Context
-    streams_out: bool = False
-    """Whether the answer is a stream."""
 
 
 class _Around(grpc.aio.ServerInterceptor):
@@ -77,7 +75,7 @@ class _Around(grpc.aio.ServerInterceptor):
 
         def stream(inner: Callable[..., AsyncIterator[Any]], streams_in: bool) -> Callable[..., AsyncIterator[Any]]:
             async def handle(request: object, context: Context) -> AsyncIterator[object]:
-                async with around(Call(method, None if streams_in else request, context, streams_out=True)):
+                async with around(Call(method, None if streams_in else request, context)):
                     async for response in inner(request, context):
                         yield response
 
@@ -95,10 +93,10 @@ class _Around(grpc.aio.ServerInterceptor):
 
 
 class CallLog(_Around):
-    """Accepts or makes the request id, sends it back as initial metadata, and logs one line per call.
+    """Accepts or makes the request id, sends it back as trailing metadata, and logs one line per call.
 
-    A single answer carries it only once it is there: metadata sent before would commit the client to this attempt, and
-    no failed call would ever be tried again (gRPC proposal A6). An error carries it in its trailing metadata.
+    Not as initial metadata: sent early, that commits the client to this attempt, and no failed call would ever be tried
+    again (gRPC proposal A6); sent late, it costs an operation of its own.
     """
 
     def __init__(self, ids: IdSource, pseudonyms: Pseudonyms) -> None:
@@ -113,16 +111,12 @@ class CallLog(_Around):
         usable = isinstance(sent, str) and 0 < len(sent) <= _MAX_REQUEST_ID and sent.isascii() and sent.isprintable()
         request_id = str(sent) if usable else self._ids()
         token = call.request_id.set(request_id)
-        echo = ((call.REQUEST_ID_KEY, request_id),)
-        if call_.streams_out:
-            await call_.context.send_initial_metadata(echo)
+        call_.context.set_trailing_metadata(((call.REQUEST_ID_KEY, request_id),))
         started = time.perf_counter()
         outcome = _Outcome()
         try:
             with outcome.observe(call_.context):
                 yield
-                if not call_.streams_out:
-                    await call_.context.send_initial_metadata(echo)
         finally:
             _reset(call.request_id, token)
             fields = {

@@ -65,7 +65,7 @@ def _by_source(source: Source) -> Reason:
         return Reason(ReasonKind.NEW, "Among the latest in the library")
     if source is Source.NEAREST:
         return Reason(ReasonKind.SIMILAR_TO, "Similar to what you looked at")
-    return Reason(ReasonKind.POPULAR, "Liked by other readers")
+    return Reason(ReasonKind.POPULAR, "Liked by others")
 
 
 def _short(title: str) -> str:

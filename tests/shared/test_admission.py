@@ -130,7 +130,7 @@ async def test_a_request_id_goes_through_to_the_next_service_and_back_to_the_cal
     leaf = await start_service(profile(seeing))
     middle = await start_service(lambda runtime: Middle(runtime, leaf.address))
     call = stub_of(bare_channel(middle.address)).GetProfile(REQUEST, metadata=(("x-request-id", "page 7/home"),))
-    assert dict(await call.initial_metadata())["x-request-id"] == "page 7/home"
+    assert dict(await call.trailing_metadata())["x-request-id"] == "page 7/home"
     assert seeing.request_id == "page 7/home"
 
 
@@ -141,7 +141,7 @@ async def test_a_call_without_a_request_id_gets_one_that_the_next_service_sees_t
     leaf = await start_service(profile(seeing))
     middle = await start_service(lambda runtime: Middle(runtime, leaf.address))
     call = stub_of(bare_channel(middle.address)).GetProfile(REQUEST)
-    made = dict(await call.initial_metadata())["x-request-id"]
+    made = dict(await call.trailing_metadata())["x-request-id"]
     assert MADE.fullmatch(made)
     assert seeing.request_id == made
 
@@ -156,7 +156,8 @@ async def test_streams_and_errors_tell_their_request_id_too(start_service: Start
     host = await start_service(profile(broken, one))
     stub, sent = stub_of(bare_channel(host.address)), (("x-request-id", "r-1"),)
     stream = stub.ExportUser(profile_pb2.ExportUserRequest(user_id="ada"), metadata=sent)
-    assert dict(await stream.initial_metadata())["x-request-id"] == "r-1"
+    assert [answered async for answered in stream] == [profile_pb2.ExportUserResponse()]
+    assert dict(await stream.trailing_metadata())["x-request-id"] == "r-1"
     assert dict(await stub.GetProfile(REQUEST, metadata=sent).trailing_metadata())["x-request-id"] == "r-1"
 
 
@@ -166,7 +167,7 @@ async def test_a_request_id_of_a_hostile_length_is_replaced(
 ):
     host = await start_service(profile(answer))
     call = stub_of(bare_channel(host.address)).GetProfile(REQUEST, metadata=(("x-request-id", hostile),))
-    assert MADE.fullmatch(dict(await call.initial_metadata())["x-request-id"])
+    assert MADE.fullmatch(dict(await call.trailing_metadata())["x-request-id"])
     assert await call == ANSWER
 
 
