@@ -114,6 +114,10 @@ class ServiceHost:
             ],
             options=[
                 ("grpc.so_reuseport", 0),
+                # An event loop takes one call a round: under overload calls would wait here, unseen, until their
+                # deadline. Beyond this many, gRPC drops them in C (CANCELLED), and those that are taken end in time.
+                ("grpc.server.max_pending_requests", settings.max_waiting_calls),
+                ("grpc.server.max_pending_requests_hard_limit", settings.max_waiting_calls),
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
                 ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),

@@ -47,6 +47,12 @@ class ServiceSettings(BaseSettings):
     metrics_listen: MetricsListen = "127.0.0.1:0"
     reflection: bool = Field(True, description="Answer gRPC reflection")
     max_concurrent_calls: int = Field(256, ge=1, le=100_000, description="Calls handled at once; more are refused")
+    max_waiting_calls: int = Field(
+        64,
+        ge=1,
+        le=100_000,
+        description="Calls that wait until the server looks at them; more are refused by gRPC, at little cost",
+    )
     max_message_bytes: int = Field(16 * 2**20, ge=1024, le=2**30, description="Largest message taken or sent, in bytes")
     default_deadline_s: float = Field(
         10.0, gt=0, le=3600, description="Time limit of a call that comes without one, in seconds"

@@ -17,6 +17,9 @@ class OrchestratorSettings(ServiceSettings):
     max_concurrent_calls: int = Field(
         64, ge=1, le=100_000, description="Calls handled at once; more are refused, so that those taken end in time"
     )
+    max_waiting_calls: int = Field(
+        32, ge=1, le=100_000, description="Calls that wait until the server looks at them; more are refused by gRPC"
+    )
     default_deadline_s: float = Field(
         0.5, gt=0, le=60, description="Time limit of a call that comes without a deadline, in seconds"
     )

@@ -37,6 +37,7 @@ _SOURCES = {
 }
 _CAUSES = {
     grpc.StatusCode.UNAVAILABLE: Cause.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED: Cause.UNAVAILABLE,  # by the server: it is going down, or drops what it cannot look at
     grpc.StatusCode.DEADLINE_EXCEEDED: Cause.LATE,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Cause.OVERLOADED,
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 
 import grpc
 import pytest
@@ -121,6 +122,30 @@ async def test_the_next_service_gets_what_is_left_of_the_deadline_less_a_margin(
     assert seeing.remaining_s is not None
     # The margin is 5 ms; the wire rounds what is left up to whole milliseconds.
     assert 0 < seeing.remaining_s < had_s - 0.003
+
+
+async def test_calls_that_pile_up_before_a_busy_loop_are_refused_at_once(start_service: StartService):
+    go_on = threading.Event()
+
+    async def busy(request, context):
+        go_on.wait(10)  # blocks the loop, as much work does
+        return ANSWER
+
+    def call_twenty_times(address: str) -> list[grpc.StatusCode]:
+        with grpc.insecure_channel(address) as channel:
+            stub = profile_pb2_grpc.ProfileStub(channel)
+            calls = [stub.GetProfile.future(REQUEST, timeout=20) for _ in range(20)]
+            refused = threading.Event()
+            for one in calls:
+                one.add_done_callback(lambda _: refused.set())
+            assert refused.wait(10)
+            go_on.set()
+            return [one.code() for one in calls]
+
+    host = await start_service(profile(busy), max_waiting_calls=1)
+    codes = await asyncio.to_thread(call_twenty_times, host.address)
+    # CANCELLED, not RESOURCE_EXHAUSTED: gRPC drops the stream before any code of ours could say why.
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.CANCELLED}
 
 
 async def test_a_request_id_goes_through_to_the_next_service_and_back_to_the_caller(
