@@ -34,9 +34,10 @@ _SLOTS = {
     event_pb2.SLOT_KIND_FILLER: "filler",
 }
 """What is not chosen by rank says so beside its sources."""
-_SOURCES_FROM, _PUBLISHERS_FROM = 112, 130
-"""Width from which there is room for these beside a title and a reason that can be read."""
-_WIDEST_CATEGORY = 18
+_ALL_SOURCES_FROM, _PUBLISHERS_FROM = 112, 130
+"""Width from which there is room for these beside a title and a reason that can be read; below, the best source."""
+_BEST_SOURCE_WIDTH, _ALL_SOURCES_WIDTH = 7, 15
+_WIDEST_CATEGORY, _WIDEST_CATEGORY_WHEN_NARROW = 18, 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class _Columns:
     """Which columns a page's tables have: the same in every section, so that they stand under one another."""
 
     marks: bool
-    sources: bool
+    all_sources: bool
     publishers: bool
     category_width: int
 
@@ -52,16 +53,17 @@ class _Columns:
 def page_view(page: homepage_pb2.RecommendResponse, changes: Sequence[Change] = (), *, width: int) -> RenderableType:
     """Sections as tables, then what the answer says of itself.
 
-    With `changes` there is a column for them. A terminal of `width` characters or more shows, besides title, category,
-    score and reason, the sources (from 112) and the publishers (from 130).
+    With `changes` there is a column for them. From a `width` of 112 characters all sources of an item are shown, below
+    that the best; from 130 the publishers too.
     """
     by_item = {change.item_id: change for change in changes}
     longest = max((len(item.display.category) for section in page.sections for item in section.items), default=0)
+    widest_category = _WIDEST_CATEGORY if width >= _ALL_SOURCES_FROM else _WIDEST_CATEGORY_WHEN_NARROW
     columns = _Columns(
         marks=bool(changes),
-        sources=width >= _SOURCES_FROM,
+        all_sources=width >= _ALL_SOURCES_FROM,
         publishers=width >= _PUBLISHERS_FROM,
-        category_width=min(max(longest, len("Category")), _WIDEST_CATEGORY),
+        category_width=min(max(longest, len("Category")), widest_category),
     )
     parts: list[RenderableType] = []
     for number, section in enumerate(page.sections):
@@ -195,17 +197,18 @@ def milliseconds(seconds: float) -> str:
 def _page_table(title: str, columns: _Columns, *, header: bool) -> Table:
     table = _table(title)
     table.show_header = header
+    title_share, why_share = (4, 5) if columns.all_sources else (5, 8)  # a reason that names a film must fit
     table.add_column("#", justify="right", width=3)
     if columns.marks:
         table.add_column("", width=3, no_wrap=True)
-    table.add_column("Title", ratio=4, no_wrap=True, overflow="ellipsis")
+    table.add_column("Title", ratio=title_share, no_wrap=True, overflow="ellipsis")
     table.add_column("Category", width=columns.category_width, no_wrap=True, overflow="ellipsis", style="cyan")
     if columns.publishers:
         table.add_column("From", width=18, no_wrap=True, overflow="ellipsis", style="dim")
     table.add_column("Score", justify="right", width=5)
-    if columns.sources:
-        table.add_column("Sources", width=15, no_wrap=True, overflow="ellipsis", style="dim")
-    table.add_column("Why", ratio=5, no_wrap=True, overflow="ellipsis")
+    sources, room = ("Sources", _ALL_SOURCES_WIDTH) if columns.all_sources else ("Source", _BEST_SOURCE_WIDTH)
+    table.add_column(sources, width=room, no_wrap=True, overflow="ellipsis", style="dim")
+    table.add_column("Why", ratio=why_share, no_wrap=True, overflow="ellipsis")
     return table
 
 
@@ -216,8 +219,8 @@ def _cells(item: homepage_pb2.PageItem, changes: Mapping[str, Change], columns: 
     cells += [_title(display), display.category]
     cells += [display.publisher] if columns.publishers else []
     cells += [f"{item.score:.3f}"]
-    if columns.sources:
-        cells += [" ".join([*item.sources, *([_SLOTS[item.slot_kind]] if item.slot_kind in _SLOTS else [])])]
+    slot = [_SLOTS[item.slot_kind]] if item.slot_kind in _SLOTS else []
+    cells += [" ".join([*item.sources, *slot]) if columns.all_sources else "".join([*slot, *item.sources][:1])]
     return [*cells, item.reasons[0].text if item.reasons else ""]
 
 

@@ -49,6 +49,14 @@ def test_a_page_tells_place_title_category_publisher_score_sources_and_reason(pa
         assert part in line
 
 
+def test_a_narrow_page_still_tells_the_best_source_of_every_item(page_of) -> None:
+    page = page_of("a")
+    page.sections[0].items[0].sources[:] = ["nearest", "popular"]
+    line = next(line for line in rendered(page_view(page, width=98), 98).splitlines() if "Title of a" in line)
+    assert "nearest" in line
+    assert "nearest popular" not in line
+
+
 def test_a_page_tells_its_times_and_versions(page_of) -> None:
     text = rendered(page_view(page_of("a"), width=110))
     assert "profile 3.4 ms · ranking 1,250 ms" in text
