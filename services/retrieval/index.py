@@ -64,6 +64,8 @@ class Storage:
 
     def extended(self, size: int, vectors: Matrix, rows: Rows, prints: Prints) -> "Storage":
         """Storage whose first `size` slots are as here and whose next ones are given: this one where it has room."""
+        if not len(rows):
+            return self  # which may not even know its dimensions yet
         new_size = size + len(rows)
         storage = self
         if self.used != size or new_size > len(self.rows):
