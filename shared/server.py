@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 _CANCELLED_CALLS_S = 1.0
 """How long calls that outlived the grace may tidy up after they were cancelled."""
+_LAST_SPANS_S = 3.0
+"""What a collector that is away may cost at the end."""
 
 
 class Service(Protocol):
@@ -177,7 +179,7 @@ class ServiceHost:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._admission.idle.wait(), _CANCELLED_CALLS_S)
         await self._service.stop()
-        await asyncio.to_thread(self._runtime.tracing.flush)
+        await _in_time(self._runtime.tracing.flush, _LAST_SPANS_S)
         await asyncio.to_thread(self._stop_metrics)
         await self._admin.stop(0)
         if served:
@@ -209,6 +211,13 @@ class ServiceHost:
         finally:
             waiting.cancel()
             await self.stop()
+
+
+async def _in_time(task: Callable[[], object], limit_s: float) -> None:
+    """Runs blocking work in a thread of its own, and goes on without it after `limit_s`."""
+    thread = threading.Thread(target=task, daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, limit_s)
 
 
 def _settle_memory() -> None:

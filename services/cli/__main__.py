@@ -44,7 +44,7 @@ def demo(
     """Show it all: start the four services, load data, serve pages, learn from feedback, stop.
 
     Needs this package with all its extras; no network, no GPU.
-    Takes one to three minutes and leaves no process and no file behind.
+    Takes about a minute (larger data: up to three) and leaves no process and no file behind.
     The services listen on 127.0.0.1 only.
     Of a large data set, the newest 60,000 acts are loaded.
 

@@ -6,14 +6,14 @@ from homepage.profile.v1 import profile_pb2
 from homepage.types.v1 import event_pb2
 from homepage.v1 import homepage_pb2
 
+from services.orchestrator.requests import names_of
 from services.orchestrator.tokens import ItemToken, TokenError, Tokens
-from services.orchestrator.upstreams import ACTIONS
 from shared.clock import Clock
+from shared.contract_checks import MOST_AHEAD_S, check_act
 from shared.errors import Reason
 from shared.timestamps import to_timestamp
 from shared.validation import Checks
 
-_DAY_S = 86_400.0
 _MOST = 200
 
 
@@ -63,21 +63,19 @@ class FeedbackReader:
         checks.user(request.user_id, request.visitor_id)
         checks.text("session_id", request.session_id, 128)
         checks.size("feedback", request.feedback, _MOST, least=1)
-        latest = self.clock.now() + _DAY_S
+        latest = self.clock.now() + MOST_AHEAD_S
         for index, feedback in enumerate(request.feedback[:_MOST]):
             path = f"feedback[{index}]"
             checks.text(f"{path}.event_id", feedback.event_id, 128, least=1)
-            if feedback.action not in ACTIONS:
-                checks.fail(f"{path}.action", "must be set to what the user did")
             if not feedback.token:
                 checks.fail(f"{path}.token", "is required: send back the token the item came with")
             if feedback.HasField("time"):
                 checks.timestamp(f"{path}.time", feedback.time, latest=latest)
-            checks.number(f"{path}.value", feedback.value, 0.0, 1e12)
+            check_act(checks, path, feedback.action, feedback.value)
         checks.done()
 
     def _tokens(self, request: homepage_pb2.RecordFeedbackRequest) -> list[ItemToken]:
-        names = [name for name in (request.user_id and f"u:{request.user_id}", f"v:{request.visitor_id}") if name]
+        names = names_of(request.user_id, request.visitor_id)
         checks, tokens = Checks(), []
         for index, feedback in enumerate(request.feedback):
             path = f"feedback[{index}].token"

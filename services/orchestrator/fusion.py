@@ -124,7 +124,7 @@ def normalised(interests: Sequence[Interest]) -> dict[str, float]:
 
 def _lifted(probability: float, lift: float) -> float:
     """sigmoid(logit(probability) + lift)."""
-    if probability < _EDGE:
+    if not probability >= _EDGE:  # also what is not a number
         probability = _EDGE
     elif probability > 1.0 - _EDGE:
         probability = 1.0 - _EDGE

@@ -55,6 +55,11 @@ class Ask:
     personalise: bool | None = None
     train: bool | None = None
 
+    @property
+    def narrowed(self) -> bool:
+        """Whether the request itself leaves items out."""
+        return bool(self.shown or self.exclude) or not self.filter.empty
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -151,12 +156,17 @@ class _Journey:
         self.note(stage, started, getattr(answer, "compute_s", None))
         return answer
 
+    def failed(self, stage: Stage) -> bool:
+        """Whether the stage has failed at least once."""
+        return any(degradation.stage is stage for degradation in self.degraded)
+
     def note(self, stage: Stage, started: float, compute_s: float | None = None) -> None:
         """Adds the time a stage took; a stage that ran twice is added up."""
         elapsed = self._clock.monotonic() - started
         for index, earlier in enumerate(self.timings):
             if earlier.stage is stage:
-                compute = None if compute_s is None else compute_s + (earlier.compute_s or 0.0)
+                told = [each for each in (earlier.compute_s, compute_s) if each is not None]
+                compute = sum(told) if told else None
                 self.timings[index] = StageTime(stage, earlier.elapsed_s + elapsed, compute)
                 return
         self.timings.append(StageTime(stage, elapsed, compute_s))
@@ -175,7 +185,8 @@ class Recommender:
         """One page; see Page.
 
         Raises:
-            NothingToShowError: when neither the library nor the fallback has an item left for this user.
+            NothingToShowError: when there is no item at all. That nothing matches what the request asks for is no
+                error, but a page without sections.
         """
         journey = _Journey(ask, self.rules.budget, self._clock)
         profile = await self._profile(ask, journey)
@@ -190,7 +201,7 @@ class Recommender:
         weights = replace(self.rules.weights, freshness=ask.freshness)
         scored = fuse(retrieved.candidates, scores, interests, weights, ask.now)
         sections = lay_out(scored, known, _shape(ask, known_user=bool(history)))
-        if not sections:
+        if not sections and (journey.failed(Stage.RETRIEVAL) or not ask.narrowed):
             raise NothingToShowError
         journey.note(Stage.ASSEMBLY, started)
         placed = sum(len(section.items) for section in sections)
@@ -226,23 +237,23 @@ class Recommender:
     ) -> Retrieved:
         exclude = list(dict.fromkeys([*ask.exclude, *ask.shown, *profile.hidden_item_ids]))
         query = Query(history, exclude, ask.filter, ask.now, self.rules.candidates)
-        found = await journey.attempt(
-            Stage.RETRIEVAL, "last_popular", lambda limit: self._upstreams.library.retrieve(query, limit)
-        )
-        if found is None:
-            return self._fallback.retrieve(query)
-        if len(found.candidates) >= ask.size or ask.filter.strict or ask.filter.empty:
+        answer = await self._ask_library(query, journey)
+        found = answer or self._fallback.retrieve(query)
+        missing = ask.size - len(found.candidates)
+        if missing <= 0 or ask.filter.strict or ask.filter.empty:
             return found
-        # Too few match: the rest of the page may be filled with what does not.
+        # Too few match: the rest of the page is filled with what does not.
         have = [*exclude, *(candidate.item_id for candidate in found.candidates)]
-        wider = Query(history, have, ItemFilter(), ask.now, self.rules.candidates)
-        more = await journey.attempt(
-            Stage.RETRIEVAL, "short_page", lambda limit: self._upstreams.library.retrieve(wider, limit)
-        )
-        if more is None:
-            return found
+        wider = Query(history, have, ItemFilter(), ask.now, missing)
+        more = await self._ask_library(wider, journey) if answer else None
+        more = more or self._fallback.retrieve(wider)
         fillers = [candidate._replace(filler=True) for candidate in more.candidates]
         return replace(found, candidates=[*found.candidates, *fillers])
+
+    async def _ask_library(self, query: Query, journey: _Journey) -> Retrieved | None:
+        return await journey.attempt(
+            Stage.RETRIEVAL, "last_popular", lambda limit: self._upstreams.library.retrieve(query, limit)
+        )
 
     async def _scores(
         self,

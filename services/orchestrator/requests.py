@@ -1,5 +1,6 @@
 """What a Recommend request asks for, checked and in the core's words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from services.orchestrator.slate import ItemFilter, User
 from services.orchestrator.tokens import PageToken, TokenError, Tokens
 from services.orchestrator.upstreams import ACTIONS, history_event
 from shared.clock import Clock
+from shared.contract_checks import MOST_AHEAD_S, check_filter
 from shared.errors import Reason, ServiceError, not_implemented
 from shared.ids import IdSource, derived_id
 from shared.timestamps import duration_seconds, to_seconds
@@ -19,7 +21,8 @@ from shared.validation import Checks
 DEFAULT_PAGE_SIZE = 24
 MOST_PAGE_SIZE = 100
 DEFAULT_SURFACE = "home"
-_DAY_S = 86_400.0
+_CLOCKS_DIFFER_S = 60.0
+"""How far a live page may lie ahead: what is not published yet is for previews only."""
 
 _Knobs = homepage_pb2
 ATTENUATION = {
@@ -40,9 +43,14 @@ FRESHNESS = {
 """Weight of freshness on the logit scale."""
 
 
+def names_of(user_id: str, visitor_id: str) -> list[str]:
+    """A user's names among all users and visitors, the one that counts first."""
+    return [*([f"u:{user_id}"] if user_id else []), *([f"v:{visitor_id}"] if visitor_id else [])]
+
+
 def name_of(user_id: str, visitor_id: str) -> str:
     """A user's name among all users; user_id counts before visitor_id."""
-    return f"u:{user_id}" if user_id else f"v:{visitor_id}"
+    return names_of(user_id, visitor_id)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,11 @@ class RequestReader:
         )
 
     def _recommendation_id(self, request: homepage_pb2.RecommendRequest, name: str) -> str:
-        return derived_id("recommendation", request.request_id, name) if request.request_id else self.ids()
+        return (
+            derived_id("recommendation", request.request_id, request.surface, name)
+            if request.request_id
+            else self.ids()
+        )
 
     def _page(self, request: homepage_pb2.RecommendRequest, name: str) -> PageToken | None:
         if not request.page_token:
@@ -146,7 +158,8 @@ def _check(request: homepage_pb2.RecommendRequest, now: float) -> None:
     checks.text("surface", request.surface, 64)
     if request.page_size < 0:
         checks.fail("page_size", f"must not be negative, is {request.page_size}")
-    _check_context(checks, request.context)
+    is_live = request.mode in (homepage_pb2.MODE_UNSPECIFIED, homepage_pb2.MODE_LIVE)
+    _check_context(checks, request.context, now + _CLOCKS_DIFFER_S if is_live else math.inf)
     checks.size("recent_events", request.recent_events, 100)
     for index, event in enumerate(request.recent_events[:100]):
         _check_recent(checks, f"recent_events[{index}]", event, now)
@@ -154,7 +167,7 @@ def _check(request: homepage_pb2.RecommendRequest, now: float) -> None:
     for index, item_id in enumerate(request.exclude_item_ids[:1000]):
         checks.text(f"exclude_item_ids[{index}]", item_id, 256, least=1)
     checks.size("promotions", request.promotions, 10)
-    _check_filter(checks, request.filter)
+    check_filter(checks, request.filter)
     checks.enum("knobs.diversity", request.knobs.diversity, homepage_pb2.Level)
     checks.enum("knobs.exploration", request.knobs.exploration, homepage_pb2.Level)
     checks.enum("knobs.freshness", request.knobs.freshness, homepage_pb2.Level)
@@ -162,11 +175,11 @@ def _check(request: homepage_pb2.RecommendRequest, now: float) -> None:
     checks.done()
 
 
-def _check_context(checks: Checks, context: homepage_pb2.RequestContext) -> None:
+def _check_context(checks: Checks, context: homepage_pb2.RequestContext, latest: float) -> None:
     for name in ("locale", "country", "time_zone", "device"):
         checks.text(f"context.{name}", getattr(context, name), 64)
     if context.HasField("now"):
-        checks.timestamp("context.now", context.now)
+        checks.timestamp("context.now", context.now, latest=latest)
 
 
 def _check_recent(checks: Checks, path: str, event: event_pb2.Event, now: float) -> None:
@@ -174,19 +187,9 @@ def _check_recent(checks: Checks, path: str, event: event_pb2.Event, now: float)
     if event.action not in ACTIONS:
         checks.fail(f"{path}.action", "must be set to what the user did")
     if event.HasField("time"):
-        checks.timestamp(f"{path}.time", event.time, latest=now + _DAY_S)
+        checks.timestamp(f"{path}.time", event.time, latest=now + MOST_AHEAD_S)
     else:
         checks.fail(f"{path}.time", "is required")
-
-
-def _check_filter(checks: Checks, wanted: item_pb2.ItemFilter) -> None:
-    for name in ("include_categories", "exclude_categories", "languages", "domains"):
-        values = getattr(wanted, name)
-        checks.size(f"filter.{name}", values, 100)
-        for index, value in enumerate(values[:100]):
-            checks.text(f"filter.{name}[{index}]", value, 256, least=1)
-    if wanted.HasField("max_age"):
-        checks.positive_duration("filter.max_age", wanted.max_age)
 
 
 def _filter(wanted: item_pb2.ItemFilter) -> ItemFilter:

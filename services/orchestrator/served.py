@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from services.orchestrator.slate import StageError
+from services.orchestrator.slate import Cause, StageError
+from shared.logs import FIELDS
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class ServedLimits:
     """How many pages wait at most, how many go into one batch, and times in seconds."""
 
     most_waiting: int = 10_000
-    most_in_batch: int = 200
+    most_in_batch: int = 50
     gather_s: float = 0.05
     retry_s: float = 1.0
     stop_s: float = 2.0
@@ -75,6 +76,7 @@ class ServedPages(Generic[Record]):
             self._waiting.clear()
 
     async def _run(self) -> None:
+        size = self._limits.most_in_batch
         while self._waiting or not self._stopping:
             if not self._waiting:
                 self._arrived.clear()
@@ -82,13 +84,28 @@ class ServedPages(Generic[Record]):
                 if not self._stopping:
                     await asyncio.sleep(self._limits.gather_s)
                 continue
-            batch = [self._waiting[index] for index in range(min(len(self._waiting), self._limits.most_in_batch))]
+            batch = [self._waiting[index] for index in range(min(len(self._waiting), size))]
             try:
                 await self._send(batch)
-            except StageError:
-                if self._stopping:
-                    return
-                await asyncio.sleep(self._limits.retry_s)
-                continue
+            except StageError as error:
+                if error.cause is not Cause.FAILED:
+                    if self._stopping:
+                        return
+                    await asyncio.sleep(self._limits.retry_s)
+                    continue
+                if size > 1:  # refused: find the one record that is to blame
+                    size = 1
+                    continue
+                self._give_up(batch, "refused")
+                size = self._limits.most_in_batch
+            except Exception:
+                self._give_up(batch, "defect")
             for _ in batch:
                 self._waiting.popleft()
+            if not self._waiting:
+                size = self._limits.most_in_batch
+
+    def _give_up(self, batch: Sequence[Record], cause: str) -> None:
+        """What is refused once is refused for ever; it must not keep the others waiting."""
+        self._dropped(cause, len(batch))
+        log.warning("served pages dropped", extra={FIELDS: {"cause": cause, "pages": len(batch)}})

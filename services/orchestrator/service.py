@@ -84,6 +84,7 @@ class OrchestratorService:
             served=self._served.add,
             clock=runtime.clock,
             metrics=runtime.metrics,
+            longest_page_s=self._settings.longest_page_s,
         )
         homepage_pb2_grpc.add_HomepageServicer_to_server(servicer, server)
 
@@ -113,6 +114,8 @@ class OrchestratorService:
                 self._fallback.keep(found.candidates)
             except StageError as error:
                 log.info("popular list not refreshed", extra={FIELDS: {"cause": error.cause.value}})
+            except Exception:
+                log.exception("popular list not refreshed")  # a defect, which must not end the refreshing
             await asyncio.sleep(self._settings.popular_refresh_s if self._fallback.size else _FIRST_RETRY_S)
 
 

@@ -35,6 +35,7 @@ class HomepageServicer(homepage_pb2_grpc.HomepageServicer):
         served: Callable[[profile_pb2.UserEvent], None],
         clock: Clock,
         metrics: Metrics,
+        longest_page_s: float,
     ) -> None:
         self._recommender = recommender
         self._reader = reader
@@ -44,6 +45,7 @@ class HomepageServicer(homepage_pb2_grpc.HomepageServicer):
         self._served = served
         self._clock = clock
         self._metrics = metrics
+        self._longest_page_s = longest_page_s
 
     async def Recommend(
         self,
@@ -51,8 +53,7 @@ class HomepageServicer(homepage_pb2_grpc.HomepageServicer):
         context: _Context,  # noqa: ARG002
     ) -> homepage_pb2.RecommendResponse:
         """One page; see the contract."""
-        ends = call.deadline.get()
-        ask = self._reader.read(request, ends if ends is not None else self._clock.monotonic())
+        ask = self._reader.read(request, self._ends())
         try:
             page = await self._recommender.page(ask)
         except NothingToShowError:
@@ -63,7 +64,7 @@ class HomepageServicer(homepage_pb2_grpc.HomepageServicer):
         if page.more:
             placed = [item.item_id for section in response.sections for item in section.items]
             response.next_page_token = self._reader.next_page(request, ask, placed)
-        if request.mode in (homepage_pb2.MODE_UNSPECIFIED, homepage_pb2.MODE_LIVE):
+        if page.sections and request.mode in (homepage_pb2.MODE_UNSPECIFIED, homepage_pb2.MODE_LIVE):
             self._served(served_page(page, ask, request))
         return response
 
@@ -83,6 +84,12 @@ class HomepageServicer(homepage_pb2_grpc.HomepageServicer):
     ) -> homepage_pb2.ExplainResponse:
         """Not implemented yet."""
         raise not_implemented("Homepage.Explain")
+
+    def _ends(self) -> float:
+        """When a page must be there, in monotonic seconds: the call's deadline, or sooner."""
+        latest = self._clock.monotonic() + self._longest_page_s
+        ends = call.deadline.get()
+        return latest if ends is None else min(ends, latest)
 
     def _observe(self, page: Page) -> None:
         for timing in page.timings:

@@ -23,6 +23,9 @@ class OrchestratorSettings(ServiceSettings):
     default_deadline_s: float = Field(
         0.5, gt=0, le=60, description="Time limit of a call that comes without a deadline, in seconds"
     )
+    longest_page_s: float = Field(
+        5.0, gt=0, le=60, description="Time a page may take, however long the caller would wait, in seconds"
+    )
     profile_address: str = Field(
         "127.0.0.1:50052", min_length=1, description="The profile service, host:port or dns:///name:port"
     )
@@ -40,7 +43,7 @@ class OrchestratorSettings(ServiceSettings):
     token_age_s: float = Field(
         30 * 86_400.0, gt=0, le=3e8, description="Age at which an item's token is refused as feedback, in seconds"
     )
-    candidates: int = Field(200, ge=10, le=1000, description="Candidates asked of retrieval for a page")
+    candidates: int = Field(200, ge=100, le=1000, description="Candidates asked of retrieval for a page")
     history: int = Field(200, ge=1, le=500, description="Events of the user that a page is made from")
     popular_refresh_s: float = Field(
         30.0, ge=1, le=3600, description="Time between refreshes of the list shown while retrieval is away, in seconds"

@@ -1,27 +1,17 @@
 """What requests to the profile service must look like, beyond what the wire format says (see the contract)."""
 
-import sys
 from collections.abc import Container
 
 from homepage.profile.v1 import profile_pb2
 from homepage.types.v1 import event_pb2
 
+from shared.contract_checks import MOST_AHEAD_S, check_act
 from shared.validation import Checks
 
 MOST_ENTRIES = 1000
 MOST_EVENTS = 500
 MOST_LOGGED = 5000
 MOST_SERVED_ITEMS = 1000
-MOST_AHEAD_S = 86_400.0
-"""How far an entry may lie ahead of the server's clock, in seconds."""
-
-_LARGEST = sys.float_info.max
-_LARGEST_VALUE = {
-    event_pb2.ACTION_DWELL: _LARGEST,
-    event_pb2.ACTION_PURCHASE: _LARGEST,
-    event_pb2.ACTION_RATE: 5.0,
-}
-_ACTIONS = frozenset(event_pb2.Action.values()) - {event_pb2.ACTION_UNSPECIFIED}
 _SLOT_KINDS = frozenset(event_pb2.SlotKind.values())
 _PURPOSES = frozenset(profile_pb2.ReadPurpose.values()) - {profile_pb2.READ_PURPOSE_UNSPECIFIED}
 
@@ -69,10 +59,9 @@ def _check_entry(checks: Checks, path: str, entry: profile_pb2.UserEvent, latest
 
 def _check_event(checks: Checks, path: str, event: event_pb2.Event, latest: float) -> None:
     checks.text(f"{path}.event_id", event.event_id, 128, least=1)
-    _known(checks, f"{path}.action", event.action, _ACTIONS)
     checks.text(f"{path}.item_id", event.item_id, 256, least=1)
     _check_time(checks, f"{path}.time", event, latest)
-    checks.number(f"{path}.value", event.value, 0, _LARGEST_VALUE.get(event.action, 0.0))
+    check_act(checks, path, event.action, event.value)
     checks.text(f"{path}.category", event.category, 256)
     checks.text(f"{path}.recommendation_id", event.recommendation_id, 128)
     if event.position < 0:

@@ -41,7 +41,7 @@ _SCHEMA = (
         personalise INTEGER NOT NULL,
         train INTEGER NOT NULL,
         payload TEXT NOT NULL,
-        UNIQUE (kind, entry_id)
+        UNIQUE (user, kind, entry_id)
     )""",
     "CREATE INDEX log_of_profile ON log (user, time) WHERE kind = 1 AND personalise = 1",
     """CREATE TABLE interests (

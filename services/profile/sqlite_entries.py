@@ -51,11 +51,11 @@ class EntryWriter:
 
     def _append(self, entry: Entry, now: float) -> bool:
         record = entry.record
-        key = (int(record.kind), record.entry_id)
-        if self.connection.execute("SELECT 1 FROM log WHERE kind = ? AND entry_id = ?", key).fetchone():
-            return False
         user = self._user(entry.user)
-        row = (user, *key, record.time, now, entry.personalise, entry.train, to_json(record))
+        key = (user, int(record.kind), record.entry_id)
+        if self.connection.execute("SELECT 1 FROM log WHERE user = ? AND kind = ? AND entry_id = ?", key).fetchone():
+            return False
+        row = (*key, record.time, now, entry.personalise, entry.train, to_json(record))
         sequence = self.connection.execute(_APPEND, row).lastrowid
         if isinstance(record, Event) and entry.personalise:
             self.connection.execute(

@@ -13,12 +13,12 @@ from services.retrieval.filters import ItemFilter, Scope
 from services.retrieval.items import Item, Moderation, Price
 from services.retrieval.retrieve import Candidate, Query, Retrieved
 from services.retrieval.sources import Source
+from shared.contract_checks import check_filter, check_language
 from shared.timestamps import duration_seconds, to_duration, to_seconds, to_timestamp
 from shared.validation import MIN_TIMESTAMP_S, Checks
 
 MAX_ID = 256
 MAX_PER_MESSAGE = 1000
-_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _MODERATIONS: frozenset[int] = frozenset(Moderation)
 _MAX_DURATION_S = 315_576_000_000
@@ -27,7 +27,6 @@ DEFAULT_CANDIDATES = 200
 MAX_CANDIDATES = 1000
 MAX_HISTORY = 500
 MAX_EXCLUDED = 10_000
-_MAX_WANTED = 100
 _ACTIONS: frozenset[int] = frozenset(Action)
 _SOURCES: frozenset[int] = frozenset(Source)
 
@@ -42,12 +41,6 @@ def _ids(checks: Checks, field: str, values: Iterable[str]) -> None:
     """Item ids: each 1 to 256 characters."""
     for position, value in enumerate(values):
         _text(checks, f"{field}[{position}]", value, MAX_ID, 1)
-
-
-def _language(checks: Checks, field: str, value: str) -> None:
-    """A BCP 47 tag by its form (RFC 5646): letters, then subtags of letters and digits; at most 64 characters."""
-    if len(value) > 64 or not _LANGUAGE.fullmatch(value):
-        checks.fail(field, 'must be a BCP 47 tag such as "en" or "zh-Hans"')
 
 
 def check_ids(item_ids: Sequence[str]) -> None:
@@ -86,7 +79,7 @@ def _check_item(checks: Checks, path: str, item: item_pb2.Item) -> None:
     _text(checks, f"{path}.url", item.url, 2048)
     _text(checks, f"{path}.image_url", item.image_url, 2048)
     if item.language:
-        _language(checks, f"{path}.language", item.language)
+        check_language(checks, f"{path}.language", item.language)
     if item.HasField("published_at"):
         checks.timestamp(f"{path}.published_at", item.published_at, earliest_s=MIN_TIMESTAMP_S)
     if item.HasField("expires_at"):
@@ -220,27 +213,10 @@ def _check(request: retrieval_pb2.RetrieveRequest) -> None:
             checks.fail(f"sources[{position}]", "must be a value of Source other than SOURCE_UNSPECIFIED")
     checks.size("exclude_item_ids", request.exclude_item_ids, MAX_EXCLUDED)
     _ids(checks, "exclude_item_ids", request.exclude_item_ids[:MAX_EXCLUDED])
-    _check_filter(checks, request.filter)
+    check_filter(checks, request.filter)
     if request.HasField("now"):
         checks.timestamp("now", request.now)
     checks.done()
-
-
-def _check_filter(checks: Checks, wanted: item_pb2.ItemFilter) -> None:
-    texts = (
-        ("include_categories", wanted.include_categories, 256),
-        ("exclude_categories", wanted.exclude_categories, 256),
-        ("domains", wanted.domains, 64),
-    )
-    for name, values, most in texts:
-        checks.size(f"filter.{name}", values, _MAX_WANTED)
-        for position, value in enumerate(values[:_MAX_WANTED]):
-            _text(checks, f"filter.{name}[{position}]", value, most, 1)
-    checks.size("filter.languages", wanted.languages, _MAX_WANTED)
-    for position, value in enumerate(wanted.languages[:_MAX_WANTED]):
-        _language(checks, f"filter.languages[{position}]", value)
-    if wanted.HasField("max_age"):
-        checks.positive_duration("filter.max_age", wanted.max_age)
 
 
 def _item_filter(wanted: item_pb2.ItemFilter) -> ItemFilter:

@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 import pytest
-from homepage.types.v1 import event_pb2
+from homepage.types.v1 import event_pb2, item_pb2
 from homepage.v1 import homepage_pb2
 
 from shared.errors import Reason
@@ -68,11 +68,36 @@ async def test_with_nothing_at_all_to_show_the_call_fails_and_says_when_to_try_a
     homepage = await start_homepage()
     homepage.retrieval.candidates = []
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await homepage.recommend(exclude_item_ids=[f"i{n}" for n in range(100, 160)])
+        await homepage.recommend()
     error = from_rpc_error(caught.value)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error.reason is Reason.NOTHING_TO_SHOW
     assert error.retry_after_s > 0
+
+
+async def test_a_request_that_nothing_matches_gets_a_page_without_sections(homepage):
+    nothing = item_pb2.ItemFilter(include_categories=["no such"], strict=True)
+    page = await homepage.recommend(filter=nothing)
+    assert list(page.sections) == []
+    assert page.next_page_token == ""
+    assert told(page) == []
+
+
+async def test_without_retrieval_a_lax_filter_is_filled_from_the_popular_list(homepage):
+    await popular_list_is_there(homepage)
+    homepage.retrieval.failing.status = grpc.StatusCode.UNAVAILABLE
+    page = await homepage.recommend(filter=item_pb2.ItemFilter(include_categories=["c1"]))
+    assert len(ids_of(page)) == len(set(ids_of(page))) == 24
+    assert {item.slot_kind for item in items_of(page) if item.display.category != "c1"} == {event_pb2.SLOT_KIND_FILLER}
+    assert told(page) == [("RETRIEVAL", "UNAVAILABLE", "last_popular")]
+
+
+async def test_a_caller_who_would_wait_for_ever_gets_a_page_in_time(start_homepage):
+    homepage = await start_homepage(longest_page_s=0.5)
+    await popular_list_is_there(homepage)
+    homepage.ranker.failing.hang = True
+    page = await asyncio.wait_for(homepage.recommend(timeout=60), 10)
+    assert told(page) == [("RANKING", "LATE", "source_order")]
 
 
 @pytest.mark.parametrize("late", ["profile", "retrieval", "ranker"])

@@ -107,6 +107,8 @@ async def test_without_store_feedback_is_refused_not_dropped(homepage):
         ("feedback[0].action", homepage_pb2.Feedback(token="t", event_id="e")),
         ("feedback[0].token", homepage_pb2.Feedback(action=2, event_id="e")),
         ("feedback[0].value", homepage_pb2.Feedback(token="t", action=2, event_id="e", value=-1)),
+        ("feedback[0].value", homepage_pb2.Feedback(token="t", action="ACTION_CLICK", event_id="e", value=3)),
+        ("feedback[0].value", homepage_pb2.Feedback(token="t", action="ACTION_RATE", event_id="e", value=7)),
         ("feedback[0].value", homepage_pb2.Feedback(token="t", action=2, event_id="e", value=float("nan"))),
     ],
 )

@@ -46,6 +46,10 @@ def test_popularity_freshness_and_interest_each_lift_a_score():
     assert score_of(plain, interests={"c1": 1.0}) > base > score_of(plain, interests={"c1": -1.0})
 
 
+def test_a_probability_that_is_no_number_scores_least():
+    assert score_of(make_candidate(1), math.nan) == score_of(make_candidate(1), 0.0)
+
+
 def test_a_candidate_the_model_could_not_score_gets_the_prior_of_its_source():
     candidate = make_candidate(1)
     fused = fuse([candidate, candidate], scores((0.9,), None), {}, PLAIN, NOW)

@@ -18,4 +18,6 @@ async def test_the_python_client_works_as_printed(homepage):
     output, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 0, errors.decode()
     assert output.decode().startswith("Good to start with\n   1 ")
-    assert homepage.profile.recorded["click-1"].event.item_id.startswith("i")
+    clicks = [entry.event.item_id for entry in homepage.profile.recorded.values() if entry.HasField("event")]
+    shown_first = re.search(r"Title (\d+)", output.decode())
+    assert clicks == [f"i{shown_first.group(1)}"]

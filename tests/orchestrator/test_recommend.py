@@ -195,6 +195,17 @@ async def test_the_same_request_id_gives_the_same_recommendation(homepage):
     assert first.recommendation_id != other.recommendation_id
 
 
+async def test_a_preview_may_look_ahead(homepage):
+    context = homepage_pb2.RequestContext(now=to_timestamp(NOW + 3600))
+    assert ids_of(await homepage.recommend(context=context, mode=homepage_pb2.MODE_PREVIEW))
+
+
+async def test_the_same_request_id_on_another_surface_is_another_recommendation(homepage):
+    first = await homepage.recommend(request_id="r-1", surface="home")
+    other = await homepage.recommend(request_id="r-1", surface="sidebar")
+    assert first.recommendation_id != other.recommendation_id
+
+
 async def test_a_served_page_reaches_the_event_log_once_and_a_preview_never(homepage):
     preview = await homepage.recommend(mode=homepage_pb2.MODE_PREVIEW)
     page = await homepage.recommend(request_id="r-1")
@@ -220,6 +231,9 @@ INVALID = {
     "recent_events[0].action": {"recent_events": [event_pb2.Event(item_id="i", time=to_timestamp(NOW))]},
     "recent_events[0].time": {"recent_events": [event_pb2.Event(item_id="i", action=1)]},
     "filter.max_age": {"filter": item_pb2.ItemFilter(max_age=Duration(seconds=-5))},
+    "filter.languages[0]": {"filter": item_pb2.ItemFilter(languages=["en_US"])},
+    "filter.domains[0]": {"filter": item_pb2.ItemFilter(domains=["x" * 65])},
+    "context.now": {"context": homepage_pb2.RequestContext(now=to_timestamp(NOW + 3600))},
     "knobs.diversity": {"knobs": homepage_pb2.Knobs(diversity=9)},
     "mode": {"mode": 17},
     "page_token": {"page_token": "nonsense"},

@@ -82,6 +82,44 @@ async def test_what_cannot_be_sent_at_the_end_is_counted():
     assert log.dropped == {"stopped": 1}
 
 
+async def test_a_record_that_is_refused_is_dropped_alone_and_counted():
+    log = Log()
+    sent = log.send
+
+    async def refuse_three(batch):
+        if 3 in batch:
+            raise StageError(Cause.FAILED)
+        await sent(batch)
+
+    log.send = refuse_three
+    pages = served(log)
+    for number in range(1, 6):
+        pages.add(number)
+    pages.start()
+    await pages.stop()
+    assert log.records == [1, 2, 4, 5]
+    assert log.dropped == {"refused": 1}
+
+
+async def test_a_defect_does_not_end_the_recording():
+    log = Log()
+    sent = log.send
+
+    async def break_once(batch):
+        if 1 in batch:
+            raise KeyError
+        await sent(batch)
+
+    log.send = break_once
+    pages = served(log)
+    for number in range(1, 6):
+        pages.add(number)
+    pages.start()
+    await pages.stop()
+    assert log.records == [3, 4, 5]
+    assert log.dropped == {"defect": 2}
+
+
 def test_stages_share_the_time_that_is_left_and_the_last_takes_all_but_the_reserve():
     budget = Budget(profile_share=0.25, retrieval_share=0.5, reserve_s=0.02, least_s=0.003)
     assert budget.of(Stage.PROFILE, 0.42) == pytest.approx(0.1)

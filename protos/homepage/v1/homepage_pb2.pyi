@@ -92,9 +92,9 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     REASON_CODE_UNSPECIFIED: _ReasonCode.ValueType  # 0
     """Not set."""
     REASON_CODE_SIMILAR_TO: _ReasonCode.ValueType  # 1
-    """Its text is near to an item the user acted on; evidence_item_id names it."""
+    """Its text is near to an item the user acted on; evidence_item_id names it where that item is still in the library."""
     REASON_CODE_INTEREST: _ReasonCode.ValueType  # 2
-    """The user cares for its category; evidence is the category."""
+    """The user cares for its category."""
     REASON_CODE_POPULAR: _ReasonCode.ValueType  # 3
     """Many users act on it now."""
     REASON_CODE_NEW: _ReasonCode.ValueType  # 4
@@ -108,9 +108,9 @@ class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
 REASON_CODE_UNSPECIFIED: ReasonCode.ValueType  # 0
 """Not set."""
 REASON_CODE_SIMILAR_TO: ReasonCode.ValueType  # 1
-"""Its text is near to an item the user acted on; evidence_item_id names it."""
+"""Its text is near to an item the user acted on; evidence_item_id names it where that item is still in the library."""
 REASON_CODE_INTEREST: ReasonCode.ValueType  # 2
-"""The user cares for its category; evidence is the category."""
+"""The user cares for its category."""
 REASON_CODE_POPULAR: ReasonCode.ValueType  # 3
 """Many users act on it now."""
 REASON_CODE_NEW: ReasonCode.ValueType  # 4
@@ -208,7 +208,7 @@ class RequestContext(_message.Message):
     """Kind of device, e.g. "phone", 0 to 64 characters. Empty = not known."""
     @_builtins.property
     def now(self) -> _timestamp_pb2.Timestamp:
-        """The moment the page is for; unset = the server's clock. Makes a page repeatable."""
+        """The moment the page is for; unset = the server's clock. Makes a page repeatable. Only previews and shadow pages may look ahead."""
 
     def __init__(
         self,
@@ -356,14 +356,16 @@ class RecommendRequest(_message.Message):
     page_size: _builtins.int
     """How many items, 1 to 100; 0 = 24. Larger values give 100."""
     page_token: _builtins.str
-    """next_page_token of the page before; empty = first page. All other fields but request_id, context, page_size and recent_events must be as they were."""
+    """next_page_token of the page before; empty = first page. user_id, visitor_id, surface, exclude_item_ids, filter, knobs and mode must
+    be as they were.
+    """
     explain: _builtins.bool
     """True: debug detail per item (action probabilities, parts of the score)."""
     mode: Global___Mode.ValueType
     """What the page is for."""
     @_builtins.property
     def context(self) -> Global___RequestContext:
-        """Where and how the page is looked at. now takes effect; the rest is checked and reserved."""
+        """Where and how the page is looked at. now takes effect; the rest (each at most 64 characters) is reserved."""
 
     @_builtins.property
     def recent_events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
@@ -435,10 +437,10 @@ class RecommendResponse(_message.Message):
     recommendation_id: _builtins.str
     """Names this page and the pages that follow it."""
     next_page_token: _builtins.str
-    """For the next page; empty = there is none."""
+    """For the next page; empty = there is none, or 1000 items have been shown."""
     @_builtins.property
     def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Section]:
-        """From top to bottom; never empty, and no item twice."""
+        """From top to bottom, no item twice; empty when nothing is left that matches what the request asks for."""
 
     @_builtins.property
     def versions(self) -> Global___Versions:
@@ -503,7 +505,7 @@ class Section(_message.Message):
     """The item's id that the section refers to; "because" only."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageItem]:
-        """Best first; at least one."""
+        """Best first, after items of one category or publisher have pushed each other down; at least one."""
 
     def __init__(
         self,
@@ -540,7 +542,9 @@ class PageItem(_message.Message):
     item_id: _builtins.str
     """The item."""
     token: _builtins.str
-    """Opaque and signed; feedback on the item sends it back."""
+    """Signed, to be sent back with feedback on the item. Holds item, place, time and a keyed hash of the user: not secret, but of no use
+    to others.
+    """
     position: _builtins.int
     """Place on the page, counted from 1 over all sections and pages of one recommendation."""
     slot_kind: _event_pb2.SlotKind.ValueType
@@ -949,7 +953,7 @@ class Feedback(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Idempotency key, chosen by the sender, 1 to 128 characters."""
+    """Idempotency key, chosen by the sender, unique among the user's events, 1 to 128 characters."""
     token: _builtins.str
     """The token the item came with. Required."""
     action: _event_pb2.Action.ValueType

@@ -76,7 +76,7 @@ class HomepageServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Why an item was on a page, in detail.
+        """Why an item was on a page, in detail. Answers UNIMPLEMENTED for now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

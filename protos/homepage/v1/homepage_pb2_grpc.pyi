@@ -43,7 +43,7 @@ class HomepageStub:
     RecordFeedback: _grpc.UnaryUnaryMultiCallable[_homepage_pb2.RecordFeedbackRequest, _homepage_pb2.RecordFeedbackResponse]
     """What the user did with a page. When the answer arrives the feedback is on disk, and the user's next page follows it. Idempotent by event_id."""
     Explain: _grpc.UnaryUnaryMultiCallable[_homepage_pb2.ExplainRequest, _homepage_pb2.ExplainResponse]
-    """Why an item was on a page, in detail."""
+    """Why an item was on a page, in detail. Answers UNIMPLEMENTED for now."""
 
 @_typing.type_check_only
 class HomepageAsyncStub(HomepageStub):
@@ -60,7 +60,7 @@ class HomepageAsyncStub(HomepageStub):
     RecordFeedback: _aio.UnaryUnaryMultiCallable[_homepage_pb2.RecordFeedbackRequest, _homepage_pb2.RecordFeedbackResponse]  # type: ignore[assignment]
     """What the user did with a page. When the answer arrives the feedback is on disk, and the user's next page follows it. Idempotent by event_id."""
     Explain: _aio.UnaryUnaryMultiCallable[_homepage_pb2.ExplainRequest, _homepage_pb2.ExplainResponse]  # type: ignore[assignment]
-    """Why an item was on a page, in detail."""
+    """Why an item was on a page, in detail. Answers UNIMPLEMENTED for now."""
 
 class HomepageServicer(metaclass=_abc_1.ABCMeta):
     """Serves a personalised homepage.
@@ -92,6 +92,6 @@ class HomepageServicer(metaclass=_abc_1.ABCMeta):
         request: _homepage_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_homepage_pb2.ExplainResponse, _abc.Awaitable[_homepage_pb2.ExplainResponse]]:
-        """Why an item was on a page, in detail."""
+        """Why an item was on a page, in detail. Answers UNIMPLEMENTED for now."""
 
 def add_HomepageServicer_to_server(servicer: HomepageServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

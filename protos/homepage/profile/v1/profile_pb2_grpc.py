@@ -95,28 +95,28 @@ class ProfileServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePreferences(self, request, context):
-        """Sets what the user says of his or her own taste.
+        """Sets what the user says of his or her own taste. Answers UNIMPLEMENTED for now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetConsent(self, request, context):
-        """Stores what the user allows.
+        """Stores what the user allows. Answers UNIMPLEMENTED for now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportUser(self, request, context):
-        """Everything that is kept of a user, in pieces.
+        """Everything that is kept of a user, in pieces. Answers UNIMPLEMENTED for now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EraseUser(self, request, context):
-        """Erases everything that is kept of a user.
+        """Erases everything that is kept of a user. Answers UNIMPLEMENTED for now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

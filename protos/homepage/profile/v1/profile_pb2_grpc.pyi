@@ -41,13 +41,13 @@ class ProfileStub:
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_profile_pb2.RecordEventsRequest, _profile_pb2.RecordEventsResponse]
     """Records behaviour, all of a batch or none of it. When the answer arrives the events are on disk. Idempotent by event_id."""
     UpdatePreferences: _grpc.UnaryUnaryMultiCallable[_profile_pb2.UpdatePreferencesRequest, _profile_pb2.UpdatePreferencesResponse]
-    """Sets what the user says of his or her own taste."""
+    """Sets what the user says of his or her own taste. Answers UNIMPLEMENTED for now."""
     SetConsent: _grpc.UnaryUnaryMultiCallable[_profile_pb2.SetConsentRequest, _profile_pb2.SetConsentResponse]
-    """Stores what the user allows."""
+    """Stores what the user allows. Answers UNIMPLEMENTED for now."""
     ExportUser: _grpc.UnaryStreamMultiCallable[_profile_pb2.ExportUserRequest, _profile_pb2.ExportUserResponse]
-    """Everything that is kept of a user, in pieces."""
+    """Everything that is kept of a user, in pieces. Answers UNIMPLEMENTED for now."""
     EraseUser: _grpc.UnaryUnaryMultiCallable[_profile_pb2.EraseUserRequest, _profile_pb2.EraseUserResponse]
-    """Erases everything that is kept of a user."""
+    """Erases everything that is kept of a user. Answers UNIMPLEMENTED for now."""
     ReadEvents: _grpc.UnaryStreamMultiCallable[_profile_pb2.ReadEventsRequest, _profile_pb2.ReadEventsResponse]
     """The event log from a cursor on, oldest first, users under pseudonyms. Ends when it has caught up."""
 
@@ -64,13 +64,13 @@ class ProfileAsyncStub(ProfileStub):
     RecordEvents: _aio.UnaryUnaryMultiCallable[_profile_pb2.RecordEventsRequest, _profile_pb2.RecordEventsResponse]  # type: ignore[assignment]
     """Records behaviour, all of a batch or none of it. When the answer arrives the events are on disk. Idempotent by event_id."""
     UpdatePreferences: _aio.UnaryUnaryMultiCallable[_profile_pb2.UpdatePreferencesRequest, _profile_pb2.UpdatePreferencesResponse]  # type: ignore[assignment]
-    """Sets what the user says of his or her own taste."""
+    """Sets what the user says of his or her own taste. Answers UNIMPLEMENTED for now."""
     SetConsent: _aio.UnaryUnaryMultiCallable[_profile_pb2.SetConsentRequest, _profile_pb2.SetConsentResponse]  # type: ignore[assignment]
-    """Stores what the user allows."""
+    """Stores what the user allows. Answers UNIMPLEMENTED for now."""
     ExportUser: _aio.UnaryStreamMultiCallable[_profile_pb2.ExportUserRequest, _profile_pb2.ExportUserResponse]  # type: ignore[assignment]
-    """Everything that is kept of a user, in pieces."""
+    """Everything that is kept of a user, in pieces. Answers UNIMPLEMENTED for now."""
     EraseUser: _aio.UnaryUnaryMultiCallable[_profile_pb2.EraseUserRequest, _profile_pb2.EraseUserResponse]  # type: ignore[assignment]
-    """Erases everything that is kept of a user."""
+    """Erases everything that is kept of a user. Answers UNIMPLEMENTED for now."""
     ReadEvents: _aio.UnaryStreamMultiCallable[_profile_pb2.ReadEventsRequest, _profile_pb2.ReadEventsResponse]  # type: ignore[assignment]
     """The event log from a cursor on, oldest first, users under pseudonyms. Ends when it has caught up."""
 
@@ -102,7 +102,7 @@ class ProfileServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_pb2.UpdatePreferencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_pb2.UpdatePreferencesResponse, _abc.Awaitable[_profile_pb2.UpdatePreferencesResponse]]:
-        """Sets what the user says of his or her own taste."""
+        """Sets what the user says of his or her own taste. Answers UNIMPLEMENTED for now."""
 
     @_abc_1.abstractmethod
     def SetConsent(
@@ -110,7 +110,7 @@ class ProfileServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_pb2.SetConsentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_pb2.SetConsentResponse, _abc.Awaitable[_profile_pb2.SetConsentResponse]]:
-        """Stores what the user allows."""
+        """Stores what the user allows. Answers UNIMPLEMENTED for now."""
 
     @_abc_1.abstractmethod
     def ExportUser(
@@ -118,7 +118,7 @@ class ProfileServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_pb2.ExportUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_profile_pb2.ExportUserResponse], _abc.AsyncIterator[_profile_pb2.ExportUserResponse]]:
-        """Everything that is kept of a user, in pieces."""
+        """Everything that is kept of a user, in pieces. Answers UNIMPLEMENTED for now."""
 
     @_abc_1.abstractmethod
     def EraseUser(
@@ -126,7 +126,7 @@ class ProfileServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_pb2.EraseUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_pb2.EraseUserResponse, _abc.Awaitable[_profile_pb2.EraseUserResponse]]:
-        """Erases everything that is kept of a user."""
+        """Erases everything that is kept of a user. Answers UNIMPLEMENTED for now."""
 
     @_abc_1.abstractmethod
     def ReadEvents(

@@ -83,7 +83,7 @@ class RankerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ActivateModel(self, request, context):
-        """Makes a version the one that answers.
+        """Makes a version the one that answers. Answers UNIMPLEMENTED for now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

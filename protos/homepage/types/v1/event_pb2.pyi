@@ -125,7 +125,9 @@ class Event(_message.Message):
     SURFACE_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Idempotency key, chosen by the sender, 1 to 128 characters. An event with a known id is counted as a duplicate and ignored."""
+    """Idempotency key, chosen by the sender, unique among the user's events, 1 to 128 characters. An event with an id that is known
+    for the user is counted as a duplicate and ignored.
+    """
     action: Global___Action.ValueType
     """What was done. Required."""
     item_id: _builtins.str

@@ -185,15 +185,15 @@ class ItemFilter(_message.Message):
     STRICT_FIELD_NUMBER: _builtins.int
     strict: _builtins.bool
     """True: a short page rather than an item that does not match. False: what is missing is filled with items that do not match, marked SLOT_KIND_FILLER.
-    Whether an item may be shown at all (moderation, availability, expiry, hidden) is never relaxed.
+    Whether an item may be shown at all (moderation, availability, expiry, hidden by a user whose profile may be used) is never relaxed.
     """
     @_builtins.property
     def include_categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these categories, at most 100."""
+        """Only these categories, at most 100, each 1 to 256 characters."""
 
     @_builtins.property
     def exclude_categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Not these categories, at most 100."""
+        """Not these categories, at most 100, each 1 to 256 characters."""
 
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -205,7 +205,7 @@ class ItemFilter(_message.Message):
 
     @_builtins.property
     def domains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these domains, at most 100."""
+        """Only these domains, at most 100, each 1 to 64 characters."""
 
     def __init__(
         self,
