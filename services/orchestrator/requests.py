@@ -106,11 +106,9 @@ class RequestReader:
         )
 
     def _recommendation_id(self, request: homepage_pb2.RecommendRequest, name: str) -> str:
-        return (
-            derived_id("recommendation", request.request_id, request.surface, name)
-            if request.request_id
-            else self.ids()
-        )
+        if not request.request_id:
+            return self.ids()
+        return derived_id("recommendation", request.request_id, request.surface, name)
 
     def _page(self, request: homepage_pb2.RecommendRequest, name: str) -> PageToken | None:
         if not request.page_token:

@@ -10,24 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-
-class Action(enum.IntEnum):
-    """What a user did with an item; the names of homepage.types.v1.Action. An integer, for its hash is the fast one."""
-
-    VIEW = enum.auto()
-    CLICK = enum.auto()
-    LIKE = enum.auto()
-    DISLIKE = enum.auto()
-    HIDE = enum.auto()
-    PURCHASE = enum.auto()
-    DWELL = enum.auto()
-    COMMENT = enum.auto()
-    SHARE = enum.auto()
-    RATE = enum.auto()
-
-
-NEGATIVE = frozenset({Action.DISLIKE, Action.HIDE})
-"""What says "less of this"."""
+from shared.action import Action
 
 
 class Source(enum.StrEnum):

@@ -12,7 +12,6 @@ from homepage.types.v1 import event_pb2, item_pb2
 
 from services.orchestrator.recommend import Query
 from services.orchestrator.slate import (
-    Action,
     Candidate,
     Cause,
     HistoryEvent,
@@ -26,6 +25,7 @@ from services.orchestrator.slate import (
     StageError,
     User,
 )
+from shared.action import Action
 from shared.timestamps import duration_seconds, set_timestamp, to_duration, to_seconds, to_timestamp
 
 ACTIONS = {event_pb2.Action.Value(f"ACTION_{action.name}"): action for action in Action}

@@ -7,20 +7,7 @@ changed afterwards.
 import enum
 from dataclasses import dataclass
 
-
-class Action(enum.IntEnum):
-    """What a user did with an item; the numbers are those of the contract and of the store."""
-
-    VIEW = 1
-    CLICK = 2
-    LIKE = 3
-    DISLIKE = 4
-    HIDE = 5
-    PURCHASE = 6
-    DWELL = 7
-    COMMENT = 8
-    SHARE = 9
-    RATE = 10
+from shared.action import Action
 
 
 class Kind(enum.IntEnum):

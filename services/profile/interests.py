@@ -10,7 +10,8 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.profile.events import Action, Event
+from services.profile.events import Event
+from shared.action import Action
 
 WEIGHTS_EDITION = 1
 """Raise it with every change of a weight: stores then sum up their log anew."""

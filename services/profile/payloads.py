@@ -4,7 +4,8 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from services.profile.events import Action, Event, Kind, ServedItem, ServedPage
+from services.profile.events import Event, Kind, ServedItem, ServedPage
+from shared.action import Action
 
 _EVENT_FIELDS = tuple(field.name for field in fields(Event))
 _PAGE_FIELDS = tuple(field.name for field in fields(ServedPage) if field.name != "items")

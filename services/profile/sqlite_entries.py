@@ -5,10 +5,11 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.profile.events import Action, Entry, Event, Kind
+from services.profile.events import Entry, Event, Kind
 from services.profile.interests import HalfLives, Interest, added
 from services.profile.payloads import event_of, to_json
 from services.profile.store import Recorded
+from shared.action import Action
 from shared.clock import Clock
 from shared.ids import IdSource
 

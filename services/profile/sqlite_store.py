@@ -15,13 +15,14 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from services.profile.cursor import bad_cursor
-from services.profile.events import Action, Entry, Kind
+from services.profile.events import Entry, Kind
 from services.profile.group_commit import GroupCommit
 from services.profile.interests import HalfLives, Interest
 from services.profile.payloads import event_of, from_json
 from services.profile.sqlite_database import SqliteOptions, is_refusal, open_reader, open_writer, opening, unavailable
 from services.profile.sqlite_entries import EntryWriter
 from services.profile.store import ActionCount, LoggedEntry, LogPage, LogQuery, Recorded, StoredProfile
+from shared.action import Action
 from shared.clock import Clock
 from shared.errors import Reason, ServiceError
 from shared.ids import IdSource

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.profile.events import Action, Entry, Event, ServedPage
+from services.profile.events import Entry, Event, ServedPage
 from services.profile.interests import Interest
+from shared.action import Action
 from shared.start import StartError
 
 

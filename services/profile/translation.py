@@ -3,9 +3,10 @@
 from homepage.profile.v1 import profile_pb2
 from homepage.types.v1 import event_pb2
 
-from services.profile.events import Action, Entry, Event, ServedItem, ServedPage
+from services.profile.events import Entry, Event, ServedItem, ServedPage
 from services.profile.interests import Interest
 from services.profile.store import LoggedEntry, StoredProfile
+from shared.action import Action
 from shared.timestamps import to_seconds, to_timestamp
 
 

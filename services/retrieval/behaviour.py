@@ -1,23 +1,8 @@
 """What users do, as far as retrieval cares: which acts speak for an item, and how much each adds to its popularity."""
 
-import enum
 from dataclasses import dataclass
 
-
-class Action(enum.IntEnum):
-    """What a user did with an item; numbers as in homepage.types.v1."""
-
-    VIEW = 1
-    CLICK = 2
-    LIKE = 3
-    DISLIKE = 4
-    HIDE = 5
-    PURCHASE = 6
-    DWELL = 7
-    COMMENT = 8
-    SHARE = 9
-    RATE = 10
-
+from shared.action import Action
 
 NEGATIVE = frozenset({Action.DISLIKE, Action.HIDE})
 

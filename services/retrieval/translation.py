@@ -8,11 +8,12 @@ from google.protobuf.duration_pb2 import Duration
 from homepage.retrieval.v1 import retrieval_pb2
 from homepage.types.v1 import item_pb2
 
-from services.retrieval.behaviour import Action, HistoryEntry
+from services.retrieval.behaviour import HistoryEntry
 from services.retrieval.filters import ItemFilter, Scope
 from services.retrieval.items import Item, Moderation, Price
 from services.retrieval.retrieve import Candidate, Query, Retrieved
 from services.retrieval.sources import Source
+from shared.action import Action
 from shared.contract_checks import check_filter, check_language
 from shared.timestamps import duration_seconds, to_duration, to_seconds, to_timestamp
 from shared.validation import MIN_TIMESTAMP_S, Checks

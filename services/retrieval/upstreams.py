@@ -8,10 +8,11 @@ from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
 from homepage.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 
 from services.retrieval.background import UpstreamError
-from services.retrieval.behaviour import Action, CountedEvent, popularity_weight
+from services.retrieval.behaviour import CountedEvent, popularity_weight
 from services.retrieval.embedder import EmbeddingRefusedError, Embeddings
 from services.retrieval.items import Item
 from services.retrieval.popularity import EventPage, UnknownCursorError
+from shared.action import Action
 from shared.errors import Reason
 from shared.rich_status import from_rpc_error
 from shared.timestamps import to_seconds

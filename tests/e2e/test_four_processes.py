@@ -110,7 +110,8 @@ class Caller:
     def _call(self) -> None:
         while not self._end.is_set():
             try:
-                self.pages.append(self._running.recommend(self._user, timeout=2.0))
+                # Long, so that a stage is late only when it hangs, not when a restarting neighbour has the cores.
+                self.pages.append(self._running.recommend(self._user, timeout=5.0))
             except Exception as error:  # whatever it is, the test wants to see it
                 self.errors.append(error)
 

@@ -5,7 +5,8 @@ from typing import Any
 from homepage.profile.v1 import profile_pb2
 from homepage.types.v1 import event_pb2
 
-from services.profile.events import Action, Entry, Event, ServedItem, ServedPage
+from services.profile.events import Entry, Event, ServedItem, ServedPage
+from shared.action import Action
 from shared.timestamps import to_timestamp
 
 NOW = 1_700_000_000.0

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.profile.events import Action, Event
+from services.profile.events import Event
 from services.profile.interests import HalfLives, Interest, added, moved, strongest, weight
+from shared.action import Action
 from tests.profile.samples import DAY, NOW, an_event
 
 HALF_LIVES = HalfLives()

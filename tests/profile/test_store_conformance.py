@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from services.profile.events import Action, Entry
+from services.profile.events import Entry
 from services.profile.interests import HalfLives, added
 from services.profile.sqlite_database import SqliteOptions
 from services.profile.sqlite_store import SqliteProfileStore
 from services.profile.store import ActionCount, LogPage, LogQuery, ProfileStore, Recorded, StoredProfile
+from shared.action import Action
 from shared.clock import ManualClock
 from shared.errors import Reason, ServiceError
 from shared.ids import seeded_ids

@@ -9,10 +9,10 @@ from homepage.types.v1 import event_pb2, item_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.retrieval.behaviour import Action
 from services.retrieval.items import Moderation
 from services.retrieval.sources import Source
 from services.retrieval.translation import to_items, to_message
+from shared.action import Action
 from shared.errors import Reason, ServiceError
 from shared.rich_status import from_rpc_error
 from shared.timestamps import to_duration, to_timestamp

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.retrieval.behaviour import Action, CountedEvent, popularity_weight
+from services.retrieval.behaviour import CountedEvent, popularity_weight
 from services.retrieval.items import Item
 from services.retrieval.library import Library
 from services.retrieval.popularity import EventPage, counted, faded, log_weight
 from services.retrieval.sqlite_store import SqliteStore
 from services.retrieval.store import Tally
+from shared.action import Action
 
 HALF_LIFE = 172_800.0
 NOW = 1_750_000_000.0

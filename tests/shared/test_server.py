@@ -17,7 +17,6 @@ import pytest
 from google.protobuf import empty_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
 
 from shared.errors import Reason
@@ -191,36 +190,6 @@ async def test_all_ports_can_be_ipv6_addresses(start_service: StartService, bare
     host = await start_service(profile(), listen="[::1]:0", admin_listen="[::1]:0", metrics_listen="[::1]:0")
     assert await stub_of(bare_channel(host.address)).GetProfile(REQUEST) == ANSWER
     assert await asyncio.to_thread(read, f"http://[::1]:{host.metrics_port}/metrics")
-
-
-async def test_reflection_lists_the_service(start_service: StartService, bare_channel: BareChannel):
-    host = await start_service(profile())
-    assert PROFILE in await reflected(bare_channel(host.address))
-
-
-async def test_reflection_finds_a_method_by_its_full_name_as_ghz_asks(
-    start_service: StartService, bare_channel: BareChannel
-):
-    host = await start_service(profile())
-    stub = reflection_pb2_grpc.ServerReflectionStub(bare_channel(host.address))
-    for symbol, is_known in ((f"{PROFILE}.GetProfile", True), (PROFILE, True), ("no.such.Thing", False)):
-        request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
-        [answer] = [answered async for answered in stub.ServerReflectionInfo(iter([request]), timeout=5)]
-        assert bool(answer.file_descriptor_response.file_descriptor_proto) is is_known
-
-
-async def test_reflection_can_be_switched_off(start_service: StartService, bare_channel: BareChannel):
-    host = await start_service(profile(), reflection=False)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await reflected(bare_channel(host.address))
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
-
-
-async def reflected(channel: grpc.aio.Channel) -> list[str]:
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    answers = [answered async for answered in stub.ServerReflectionInfo(iter([request]), timeout=5)]
-    return [service.name for answered in answers for service in answered.list_services_response.service]
 
 
 async def test_a_full_server_refuses_calls_with_a_time_to_retry_and_still_answers_health(
