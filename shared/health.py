@@ -5,7 +5,7 @@ own names tell readiness, "readiness" too; "liveness" is SERVING as long as the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -18,12 +18,31 @@ NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN: int = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
+class Fitness:
+    """Whether a running service can do its work, as it finds itself; it says so, the host's health follows."""
+
+    def __init__(self) -> None:
+        self.fit = True
+        self._followers: list[Callable[[bool], None]] = []
+
+    def follow(self, follower: Callable[[bool], None]) -> None:
+        """Calls back at every change."""
+        self._followers.append(follower)
+
+    def change(self, fit: bool) -> None:
+        """Tells the followers."""
+        self.fit = fit
+        for follower in self._followers:
+            follower(fit)
+
+
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the package has no types
     """One readiness for all names of a process; starts NOT_SERVING."""
 
     def __init__(self, service_names: Iterable[str]) -> None:
         self._names = ("", READINESS, *service_names)
         self._ready = False
+        self._fit = True
         self._draining = False
         self._changed = asyncio.Event()
 
@@ -35,6 +54,11 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the packa
     def set_ready(self, ready: bool) -> None:
         """Changes readiness; once draining it stays NOT_SERVING."""
         self._ready = ready and not self._draining
+        self._wake()
+
+    def set_fit(self, fit: bool) -> None:
+        """NOT_SERVING while the service finds itself unfit; calls that come all the same are taken."""
+        self._fit = fit
         self._wake()
 
     def drain(self) -> None:
@@ -51,7 +75,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the packa
             return SERVING
         if name not in self._names:
             return SERVICE_UNKNOWN
-        return SERVING if self._ready else NOT_SERVING
+        return SERVING if self._ready and self._fit else NOT_SERVING
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -17,6 +17,7 @@ A66_LATENCY_BUCKETS_S = (
     5, 10, 20, 50, 100,
 )  # fmt: skip
 COUNT_BUCKETS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+RATIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,36 @@ SOURCE_FOUND = MetricSpec(
 )
 LIBRARY_ITEMS = MetricSpec("homepage_retrieval_items", "gauge", "Items of the library, by state.", ("state",))
 RANKER_QUEUE_TOKENS = MetricSpec("homepage_ranker_queue_tokens", "gauge", "Tokens waiting for the device.")
+RANKER_QUEUE_JOBS = MetricSpec("homepage_ranker_queue_jobs", "gauge", "Jobs (parts of calls) waiting for the device.")
 RANKER_BATCH_TOKENS = MetricSpec("homepage_ranker_batch_tokens", "histogram", "Tokens of a batch.", (), COUNT_BUCKETS)
-RANKER_STAGE_SECONDS = _seconds("homepage_ranker_stage_seconds", "Time of a stage of the ranker.", "stage")
+RANKER_BATCH_FILL = MetricSpec(
+    "homepage_ranker_batch_fill_ratio", "histogram", "Tokens of a batch, out of those it might have.", (), RATIO_BUCKETS
+)
+RANKER_BATCH_BUDGET = MetricSpec(
+    "homepage_ranker_batch_budget_tokens", "gauge", "Tokens that a batch of Rank calls may have now."
+)
+RANKER_STAGE_SECONDS = _seconds("homepage_ranker_stage_seconds", "Time of a stage of a call to the ranker.", "stage")
 RANKER_DROPPED = MetricSpec(
-    "homepage_ranker_dropped", "counter", "Work dropped before it was computed, by cause.", ("cause",)
+    "homepage_ranker_dropped", "counter", "Jobs dropped before they were computed, by cause.", ("cause",)
+)
+RANKER_ITEMS_FAILED = MetricSpec(
+    "homepage_ranker_items_failed", "counter", "Items that could not be computed even alone."
 )
 RANKER_CACHE = MetricSpec(
     "homepage_ranker_cache_lookups",
     "counter",
-    "Look-ups of cached vectors (items and user contexts).",
-    ("result",),
+    "Look-ups of what is known from earlier calls, by cache (tokens, items, contexts) and result.",
+    ("cache", "result"),
+)
+RANKER_CACHE_BYTES = MetricSpec("homepage_ranker_cache_bytes", "gauge", "Memory held by a cache.", ("cache",))
+RANKER_MODEL_INFO = MetricSpec(
+    "homepage_ranker_model_info",
+    "gauge",
+    "1 for each version that answers for a name (serving), or could not be loaded for it (failed).",
+    ("model", "version", "state"),
+)
+RANKER_DEVICE_BYTES = MetricSpec(
+    "homepage_ranker_device_memory_bytes", "gauge", "Memory that PyTorch has allocated on the GPU."
 )
 
 CATALOGUE: tuple[MetricSpec, ...] = tuple(value for value in dict(globals()).values() if isinstance(value, MetricSpec))
@@ -118,6 +139,11 @@ class Metrics:
         if metric is None:
             metric = self._gauges[spec.name] = Gauge(spec.name, spec.help, spec.labels, registry=self.registry)
         return metric.labels(*labels) if spec.labels else metric
+
+    def forget(self, spec: MetricSpec, *labels: str) -> None:
+        """Removes a gauge of label values that will not come again."""
+        if spec.name in self._gauges:
+            self._gauges[spec.name].remove(*labels)
 
     def histogram(self, spec: MetricSpec, *labels: str) -> Histogram:
         """The histogram of these label values; made on first use."""

@@ -25,7 +25,7 @@ from prometheus_client import start_http_server
 from shared import logs, tls
 from shared.client import ChannelOptions, open_channel
 from shared.clock import Clock, SystemClock
-from shared.health import Health
+from shared.health import Fitness, Health
 from shared.ids import IdSource, random_ids
 from shared.interceptors import Admission, CallLog, CallMetrics, ErrorMapping, Limits
 from shared.logs import FIELDS, Pseudonyms
@@ -61,13 +61,14 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class Runtime:
-    """What every service gets: time, identifiers, metrics, and channels to other services."""
+    """What every service gets: time, identifiers, metrics, channels to other services, and a say in its health."""
 
     settings: ServiceSettings
     clock: Clock = field(default_factory=SystemClock)
     ids: IdSource = field(default_factory=random_ids)
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=Tracing)
+    fitness: Fitness = field(default_factory=Fitness)
 
     def channel(self, target: str) -> grpc.aio.Channel:
         """A channel to another service; whoever opens it closes it."""
@@ -88,6 +89,7 @@ class ServiceHost:
         self._runtime = runtime
         self._settings = runtime.settings
         self.health = Health(service.names)
+        runtime.fitness.follow(self.health.set_fit)
         self.address = ""
         """Where the service listens, with the real port; set by `start`."""
         self.admin_address = ""

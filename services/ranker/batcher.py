@@ -2,18 +2,22 @@
 
 A batch is cut by tokens, not by calls: the earliest deadline first inside a priority, interactive before bulk, never
 both in one batch. Bulk batches are small, so an interactive call waits for at most one of them. While the device is
-busy the next batch fills; nothing ever waits for company. Work whose caller has gone or whose deadline has passed is
-dropped before it is computed. Knows neither gRPC nor models: a `Scorer` computes.
+busy the next batch fills; nothing ever waits for company. Work whose caller has gone or whose deadline cannot be met
+is dropped before it is computed. Health follows real forward passes: the batches, and a probe when there are none.
+Knows neither gRPC nor models: a `Scorer` computes, and `Salvage` keeps one bad job from failing its neighbours.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from heapq import heapify, heappop, heappush
 from typing import Generic, Literal, Protocol, TypeVar
 
+from services.ranker.salvage import Salvage, answers
+from services.ranker.speed import Speed
 from services.ranker.work import (
     BatchFailedError,
     BatchLimits,
@@ -22,50 +26,61 @@ from services.ranker.work import (
     Done,
     Job,
     OverloadedError,
+    Priority,
     Result,
+    Scorer,
     Urgency,
-    Work,
 )
 from shared.clock import Clock
+from shared.logs import FIELDS
 
 log = logging.getLogger(__name__)
 
-Job_contra = TypeVar("Job_contra", contravariant=True)
+T = TypeVar("T")
 
-DropCause = Literal["cancelled", "deadline", "overload"]
+DropCause = Literal["cancelled", "deadline", "overload", "closed"]
 _LEAST_RETRY_S, _MOST_RETRY_S = 0.05, 5.0
 
 
-class Scorer(Protocol[Job_contra, Result]):
-    """What computes a batch."""
-
-    def score(self, batch: Sequence[Job_contra]) -> Sequence[Result]:
-        """One result per job, in order. Runs in the batcher's one worker thread."""
-
-    def keep(self, job: Job_contra, result: Result) -> None:
-        """Called on the event loop for every job computed, even if its caller has gone: what is done is not lost."""
-
-
 class BatchObserver(Protocol):
-    """Told what happens, for metrics."""
+    """Told what happens, for metrics. Called on the event loop."""
 
-    def queue_changed(self, tokens: int) -> None:
-        """Tokens that wait now."""
+    def queue_changed(self, tokens: int, jobs: int) -> None:
+        """What waits now."""
 
-    def batch_cut(self, tokens: int) -> None:
-        """A batch of so many tokens goes to the device."""
+    def batch_cut(self, tokens: int, limit: int) -> None:
+        """A batch of so many tokens, out of so many it might have had, goes to the device."""
 
     def work_dropped(self, cause: DropCause) -> None:
-        """A piece was dropped before it was computed."""
+        """A job was dropped before it was computed; for "overload", a whole call."""
+
+    def items_failed(self, count: int) -> None:
+        """So many items failed even alone."""
+
+    def budget_halved(self, tokens: int) -> None:
+        """The device ran out of memory: interactive batches have at most so many tokens from now on."""
+
+    def health_changed(self, healthy: bool) -> None:
+        """The device stopped or began to answer. It is taken to answer when the batcher starts."""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Job, Result]):
-    work: Work[Job]
-    order: tuple[Urgency, int]
-    """Urgency, then arrival."""
-    future: asyncio.Future[Done[Result]]
-    waiting: bool = True
+    """A job in the queue. Ordered by deadline, then arrival."""
+
+    job: Job
+    tokens: int
+    urgency: Urgency
+    arrival: int
+    future: asyncio.Future[Done[Result]] = field(repr=False)
+
+    def __lt__(self, other: "_Entry[Job, Result]") -> bool:
+        return (self.urgency, self.arrival) < (other.urgency, other.arrival)
+
+    def fail(self, error: Exception) -> None:
+        """Unless the caller has gone."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class Batcher(Generic[Job, Result]):
@@ -77,74 +92,100 @@ class Batcher(Generic[Job, Result]):
         self._clock = clock
         self._observer = observer
         self._inbox: asyncio.Queue[list[_Entry[Job, Result]]] = asyncio.Queue()
-        self._queue: list[_Entry[Job, Result]] = []  # touched by the task only
+        # One heap per priority, touched by the task only. What was cancelled stays in until it comes up or piles up.
+        self._queues: dict[Priority, list[_Entry[Job, Result]]] = {priority: [] for priority in sorted(Priority)}
+        self._waiting: set[_Entry[Job, Result]] = set()
         self._waiting_tokens = 0
+        self._computing: list[_Entry[Job, Result]] = []
         self._arrivals = 0
-        self._tokens_per_s = 0.0
+        self._speed = Speed()
+        self._healthy = True
         self._closed = True
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ranker-compute")
+
+    @property
+    def limits(self) -> BatchLimits:
+        """The limits now; a device that ran out of memory lowered them."""
+        return self._limits
+
+    def resize(self, interactive_tokens: int, bulk_tokens: int) -> None:
+        """Sets the budgets of the batches to come."""
+        self._limits = replace(self._limits, interactive_tokens=interactive_tokens, bulk_tokens=bulk_tokens)
 
     def start(self) -> None:
         """Begins to take work."""
         self._closed = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name="batcher")
 
-    def submit(self, works: Sequence[Work[Job]], urgency: Urgency) -> list[asyncio.Future[Done[Result]]]:
-        """Queues all pieces of a call, or none; cancel a future to take its piece back.
+    def submit(self, jobs: Sequence[Job], urgency: Urgency) -> list[asyncio.Future[Done[Result]]]:
+        """Queues all jobs of a call, or none; cancel a future to take its job back.
 
         Raises:
             OverloadedError: when the queue has no room; a call of any size is taken while nothing waits. Bulk work
                 may fill half of the queue, so that no amount of it refuses an interactive call.
             ClosedError: after `drain` began.
-        The futures raise DeadlinePassedError or BatchFailedError.
+        The futures raise DeadlinePassedError, BatchFailedError or, when a drain runs out of time, ClosedError.
         """
         if self._closed:
             raise ClosedError
-        tokens = sum(work.tokens for work in works)
-        if self._waiting_tokens and self._waiting_tokens + tokens > self._limits.queue_of(urgency.priority):
+        entries = [self._entry(job, urgency) for job in jobs]
+        tokens = sum(entry.tokens for entry in entries)
+        if self._waiting and self._waiting_tokens + tokens > self._limits.queue_of(urgency.priority):
             self._observer.work_dropped("overload")
             raise OverloadedError(self._seconds_to_empty())
-        entries = [self._entry(work, urgency) for work in works]
+        self._waiting.update(entries)
         self._change_waiting(tokens)
         self._inbox.put_nowait(entries)
         return [entry.future for entry in entries]
 
-    async def drain(self) -> None:
-        """Takes no more, finishes what is queued, ends the thread."""
+    async def drain(self, grace_s: float) -> None:
+        """Takes no more and finishes what is queued, for at most `grace_s` seconds; refuses what is left then.
+
+        A batch that is still being computed then is abandoned; the thread ends with it.
+        """
         self._closed = True
         self._inbox.put_nowait([])  # wakes the task
-        if self._task is not None:
-            await self._task
-        self._thread.shutdown()
+        try:
+            if self._task is not None:
+                await asyncio.wait([self._task], timeout=grace_s)
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+            for entry in [*self._waiting]:
+                self._drop(entry, "closed", ClosedError())
+            for entry in self._computing:
+                entry.fail(ClosedError())
+            self._thread.shutdown(wait=False)
 
-    def _entry(self, work: Work[Job], urgency: Urgency) -> _Entry[Job, Result]:
+    def _entry(self, job: Job, urgency: Urgency) -> _Entry[Job, Result]:
         self._arrivals += 1
         future: asyncio.Future[Done[Result]] = asyncio.get_running_loop().create_future()
-        entry = _Entry(work, (urgency, self._arrivals), future)
+        entry = _Entry(job, self._scorer.tokens(job), urgency, self._arrivals, future)
         future.add_done_callback(partial(self._gone, entry))
         return entry
 
-    def _gone(self, entry: _Entry[Job, Result], future: asyncio.Future[Done[Result]]) -> None:
-        """A future is done; if its piece is still waiting, the caller cancelled it."""
-        if entry.waiting and future.cancelled():
-            self._drop(entry, "cancelled")
+    def _gone(self, entry: _Entry[Job, Result], _: asyncio.Future[Done[Result]]) -> None:
+        """A future is done; if its job is still waiting, the caller cancelled it."""
+        if entry in self._waiting:
+            self._leave(entry)
+            self._observer.work_dropped("cancelled")
 
-    def _drop(self, entry: _Entry[Job, Result], cause: DropCause) -> None:
+    def _drop(self, entry: _Entry[Job, Result], cause: DropCause, error: Exception) -> None:
         self._leave(entry)
         self._observer.work_dropped(cause)
+        entry.fail(error)
 
     def _leave(self, entry: _Entry[Job, Result]) -> None:
-        entry.waiting = False
-        self._change_waiting(-entry.work.tokens)
+        self._waiting.remove(entry)
+        self._change_waiting(-entry.tokens)
 
     def _change_waiting(self, tokens: int) -> None:
         self._waiting_tokens += tokens
-        self._observer.queue_changed(self._waiting_tokens)
+        self._observer.queue_changed(self._waiting_tokens, len(self._waiting))
 
     def _seconds_to_empty(self) -> float:
-        seconds = self._waiting_tokens / self._tokens_per_s if self._tokens_per_s else _LEAST_RETRY_S
-        return min(max(seconds, _LEAST_RETRY_S), _MOST_RETRY_S)
+        return min(max(self._speed.expected_s(self._waiting_tokens), _LEAST_RETRY_S), _MOST_RETRY_S)
 
     async def _run(self) -> None:
         while await self._receive():
@@ -153,50 +194,101 @@ class Batcher(Generic[Job, Result]):
                 await self._compute(batch)
 
     async def _receive(self) -> bool:
-        """Takes in what was submitted; waits while nothing is queued. False = closed and empty."""
-        while not self._inbox.empty() or not (self._queue or self._closed):
-            self._queue.extend(await self._inbox.get())
-        return bool(self._queue)
+        """Takes in what was submitted; waits while nothing is queued, and probes. False = closed and empty."""
+        while not self._inbox.empty() or not (any(self._queues.values()) or self._closed):
+            try:
+                async with asyncio.timeout(self._limits.idle_probe_s or None):
+                    entries = await self._inbox.get()
+            except TimeoutError:
+                self._set_health(await self._on_thread(partial(answers, self._scorer)))
+                continue
+            for entry in entries:
+                heappush(self._queues[entry.urgency.priority], entry)
+        return any(self._queues.values())
 
     def _cut(self) -> list[_Entry[Job, Result]]:
         """The next batch; empty when all that waited was dropped."""
-        now = self._clock.monotonic()
-        for entry in self._queue:
-            if entry.order[0].deadline <= now and not entry.future.done():
-                self._drop(entry, "deadline")
-                entry.future.set_exception(DeadlinePassedError())
-        self._queue = sorted((entry for entry in self._queue if not entry.future.done()), key=lambda entry: entry.order)
+        if sum(map(len, self._queues.values())) > 2 * len(self._waiting):
+            self._sweep()
+        heads = {priority: self._head(queue) for priority, queue in self._queues.items()}
+        priority = next((priority for priority, head in heads.items() if head), Priority.INTERACTIVE)
+        queue, limit = self._queues[priority], self._limits.of(priority)
         batch: list[_Entry[Job, Result]] = []
         tokens = 0
-        for entry in self._queue:
-            priority = entry.order[0].priority
-            tokens += entry.work.tokens
-            if batch and (priority is not batch[0].order[0].priority or tokens > self._limits.of(priority)):
-                break
+        while (entry := self._head(queue, tokens)) and (not batch or tokens + entry.tokens <= limit):
+            self._leave(heappop(queue))
             batch.append(entry)
-        del self._queue[: len(batch)]
-        for entry in batch:
-            self._leave(entry)
+            tokens += entry.tokens
         return batch
+
+    def _sweep(self) -> None:
+        """Throws out what was cancelled; called when that is more than half, so it costs little per job."""
+        for queue in self._queues.values():
+            queue[:] = [entry for entry in queue if entry in self._waiting]
+            heapify(queue)
+
+    def _head(self, queue: list[_Entry[Job, Result]], ahead: int = 0) -> _Entry[Job, Result] | None:
+        """The most urgent entry that is of use in a batch that has `ahead` tokens; drops those before it."""
+        now = self._clock.monotonic()
+        while queue:
+            entry = queue[0]
+            if not entry.future.done():
+                if entry.urgency.deadline > now + self._speed.least_s(ahead + entry.tokens, now):
+                    return entry
+                self._drop(entry, "deadline", DeadlinePassedError())
+            heappop(queue)
+        return None
 
     async def _compute(self, batch: list[_Entry[Job, Result]]) -> None:
         """One batch on the worker thread; whatever goes wrong stays inside it."""
-        tokens = sum(entry.work.tokens for entry in batch)
-        self._observer.batch_cut(tokens)
+        tokens = sum(entry.tokens for entry in batch)
+        limit = self._limits.of(batch[0].urgency.priority)
+        salvage = Salvage(self._scorer, limit)
+        self._computing = batch
+        self._observer.batch_cut(tokens, limit)
         started = self._clock.monotonic()
-        jobs = [entry.work.job for entry in batch]
+        results: list[Result | BatchFailedError]
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._scorer.score, jobs)
-            finished = self._clock.monotonic()
-            for entry, result in zip(batch, results, strict=True):
-                self._scorer.keep(entry.work.job, result)
-                if not entry.future.done():
-                    entry.future.set_result(Done(result, started, finished))
-        except Exception:
+            results = await self._on_thread(partial(salvage.compute, [entry.job for entry in batch]))
+        except Exception:  # not the device: the scorer failed to split, join or give up
             log.exception("batch failed")
-            for entry in batch:
-                if not entry.future.done():
-                    entry.future.set_exception(BatchFailedError())
-            return
-        if finished > started:
-            self._tokens_per_s = tokens / (finished - started)
+            results = [BatchFailedError() for _ in batch]
+        finished = self._clock.monotonic()
+        for entry, result in zip(batch, results, strict=True):
+            if isinstance(result, BatchFailedError):
+                entry.fail(result)
+            else:
+                self._deliver(entry, Done(result, started, finished, tokens))
+        self._computing = []
+        if not salvage.failures:
+            self._speed.learn(tokens / limit, tokens, started, finished)
+        self._heed(salvage)
+
+    def _deliver(self, entry: _Entry[Job, Result], done: Done[Result]) -> None:
+        if not entry.future.done():
+            entry.future.set_result(done)
+        try:
+            self._scorer.keep(entry.job, done.result)
+        except Exception:
+            log.exception("result not kept")
+
+    def _heed(self, salvage: Salvage[Job, Result]) -> None:
+        """Draws the conclusions from what went wrong in a batch, if anything did."""
+        if salvage.failed_items:
+            self._observer.items_failed(salvage.failed_items)
+        for _ in range(salvage.memory_errors):
+            lower = self._limits.halved()
+            if lower != self._limits:
+                self._limits = lower
+                log.warning("batches halved for want of memory", extra={FIELDS: {"tokens": lower.interactive_tokens}})
+                self._observer.budget_halved(lower.interactive_tokens)
+        self._set_health(salvage.device_answers)
+
+    def _set_health(self, healthy: bool) -> None:
+        if healthy is not self._healthy:
+            self._healthy = healthy
+            log.warning("the device answers again" if healthy else "the device does not answer")
+            self._observer.health_changed(healthy)
+
+    async def _on_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)

@@ -1,89 +1,124 @@
-"""The models that are loaded, by name, and the one calls get that name none."""
+"""The models that answer: which version each name stands for, and which name each surface gets.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+The line-up is one immutable value that is replaced as a whole between two calls; a call keeps the model it began with.
+The base's zero-shot model is always in it: it embeds for models that have no vectors of their own, and it is the
+default where nothing else is.
+"""
 
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from services.ranker.vectors import Found, Item, Timings, VectorSource
-from services.ranker.work import NO_DEADLINE, Priority, Urgency
-from shared.model.encoder import Vectors
-from shared.model.manifest import ModelManifest
-from shared.model.text import HistoryText, ItemText
-from shared.model.zero_shot import Probabilities, ZeroShotModel
-from shared.start import StartError
+from shared.model.ranking import RankingModel
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranked:
-    """`probabilities` [candidates, actions]."""
-
-    probabilities: Probabilities
-    timings: Timings
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model that answers. `loaded_at` in unix seconds; deadlines are monotonic seconds."""
-
-    model: ZeroShotModel
-    source: VectorSource
-    loaded_at: float
-
-    @property
-    def manifest(self) -> ModelManifest:
-        """What the model says of itself."""
-        return self.model.manifest
-
-    async def rank(
-        self, history: Sequence[HistoryText], candidates: Sequence[Item], deadline: float = NO_DEADLINE
-    ) -> Ranked:
-        """Probabilities of the candidates for a user with this history, newest first; raises as VectorSource.find."""
-        found = await self.source.find(history, candidates, Urgency(Priority.INTERACTIVE, deadline))
-        return Ranked(self.model.probabilities(found.context, found.items), found.timings)
-
-    async def embed(self, items: Sequence[Item], deadline: float = NO_DEADLINE) -> Vectors:
-        """Unit vectors [items, width], at bulk priority; raises as VectorSource.find."""
-        found: Found = await self.source.find((), items, Urgency(Priority.BULK, deadline))
-        return found.items
-
-    async def warm_up(self) -> None:
-        """A real forward pass the way calls take.
-
-        Raises:
-            StartError: when the model's numbers make no sense.
-        """
-        item = Item("", "", ItemText("the first text of the day", "news"))
-        ranked = await self.rank([HistoryText("the last text of yesterday", "news")], [item])
-        if not np.isfinite(ranked.probabilities).all():
-            raise StartError(f"the model {self.manifest.version} gives no finite probabilities on this device")
+EVERY_SURFACE = ""
+"""The surface of a default that holds wherever a surface has none of its own."""
 
 
 class UnknownModelError(LookupError):
     """No model of that name is loaded."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A model that answers; `loaded_at` in unix seconds."""
+
+    model: RankingModel
+    loaded_at: float
+
+    @property
+    def name(self) -> str:
+        """What callers ask for."""
+        return self.model.manifest.name
+
+    @property
+    def version(self) -> str:
+        """Which one it is."""
+        return self.model.manifest.version
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LineUp:
+    """Models by name, names by surface."""
+
+    models: Mapping[str, Served]
+    defaults: Mapping[str, str]
+
+    def surfaces_of(self, name: str) -> list[str]:
+        """The surfaces whose default is this name; see EVERY_SURFACE."""
+        return sorted(surface for surface, default in self.defaults.items() if default == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A version that is being loaded, or could not be: then `failure` says why."""
+
+    name: str
+    version: str
+    failure: str = ""
+
+
+@dataclass(slots=True)
 class Models:
-    """Filled at the start, read by every call."""
+    """The line-up now, and what is or was tried besides it. Owned by one event loop."""
 
-    def __init__(self) -> None:
-        self._models: dict[str, LoadedModel] = {}
+    _built_in: Served | None = None
+    _line_up: LineUp = field(default_factory=lambda: LineUp(MappingProxyType({}), MappingProxyType({})))
+    _attempts: dict[str, Attempt] = field(default_factory=dict)
 
-    def add(self, model: LoadedModel) -> None:
-        """Makes a model answer by its name; the first is the default of every surface."""
-        self._models[model.manifest.name] = model
+    def begin(self, built_in: Served) -> None:
+        """From now on the base's own model answers."""
+        self._built_in = built_in
+        self.line_up({}, {})
 
-    def get(self, name: str) -> LoadedModel:
-        """The model of a name; empty = the default.
+    def line_up(self, models: Mapping[str, Served], defaults: Mapping[str, str]) -> None:
+        """Replaces the line-up. Defaults that name a model which is not in it are left out.
+
+        Raises:
+            UnknownModelError: before `begin`.
+        """
+        if self._built_in is None:
+            raise UnknownModelError
+        every = {**models, self._built_in.name: self._built_in}
+        known = {surface: name for surface, name in defaults.items() if name in every}
+        known.setdefault(EVERY_SURFACE, self._built_in.name)
+        self._line_up = LineUp(MappingProxyType(every), MappingProxyType(known))
+
+    @property
+    def now(self) -> LineUp:
+        """The line-up."""
+        return self._line_up
+
+    def get(self, name: str, surface: str = EVERY_SURFACE) -> Served:
+        """The model of a name; without a name the surface's default.
 
         Raises:
             UnknownModelError: when there is none.
         """
+        line_up = self._line_up
+        default = line_up.defaults.get(surface) or line_up.defaults.get(EVERY_SURFACE, "")
         try:
-            return self._models[name] if name else next(iter(self._models.values()))
-        except (KeyError, StopIteration):
+            return line_up.models[name or default]
+        except KeyError:
             raise UnknownModelError from None
 
-    def every(self) -> list[LoadedModel]:
-        """All, by name."""
-        return [self._models[name] for name in sorted(self._models)]
+    def embedder(self, name: str) -> Served:
+        """The model whose vectors stand for a name: itself, or the base's where it has none.
+
+        Raises:
+            UnknownModelError: when there is no model of that name.
+        """
+        served = self.get(name)
+        return served if served.model.two_tower or self._built_in is None else self._built_in
+
+    def attempt(self, attempt: Attempt) -> None:
+        """Notes that a version is being loaded, or could not be."""
+        self._attempts[attempt.name] = attempt
+
+    def forget_attempt(self, name: str) -> None:
+        """It came to a good end, or is not wanted any more."""
+        self._attempts.pop(name, None)
+
+    def attempts(self) -> list[Attempt]:
+        """What is being loaded, and what failed last, one for each name."""
+        return [self._attempts[name] for name in sorted(self._attempts)]

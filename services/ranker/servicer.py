@@ -1,18 +1,25 @@
 """The gRPC face of the ranker: validates, translates, calls the core, translates back."""
 
+import math
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
 from homepage.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from homepage.types.v1 import event_pb2
 
-from services.ranker.models import LoadedModel, Models, UnknownModelError
-from services.ranker.vectors import Item, Timings
+from services.ranker.models import Attempt, LineUp, Models, Served, UnknownModelError
+from services.ranker.ranking import Item, Ranking, Timings
+from services.ranker.switching import NoRegistryError, Switching
 from services.ranker.work import NO_DEADLINE, ClosedError, DeadlinePassedError, OverloadedError
 from shared import call
-from shared.errors import Reason, ServiceError, not_implemented
+from shared.clock import Clock
+from shared.errors import Reason, ServiceError
+from shared.model.folders import NAME_RULE, is_safe_name
+from shared.model.registry import RegistryError
 from shared.model.text import HistoryText, ItemText
+from shared.model.versions import VersionError
 from shared.timestamps import to_duration, to_timestamp
 from shared.validation import Checks
 
@@ -22,25 +29,37 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
 
 
+@dataclass(slots=True)
+class Room:
+    """What the servicer works with; the service fills it while it starts, before any call is taken."""
+
+    models: Models
+    clock: Clock
+    ranking: Ranking | None = None
+    switching: Switching | None = None
+
+
 class RankerServicer(ranker_pb2_grpc.RankerServicer):
     """homepage.ranker.v1.Ranker."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, room: Room) -> None:
+        self._room = room
 
     async def Rank(self, request: ranker_pb2.RankRequest, _context: Context) -> ranker_pb2.RankResponse:
         """Probability of each action of the model, for each candidate."""
+        began = self._room.clock.monotonic()
         _check_rank(request)
-        model = self._model(request.model)
+        model = self._known(request.model, request.surface).model
         history, candidates = [_entry(entry) for entry in request.history], [_item(item) for item in request.candidates]
-        ranked = await _answered(model.rank(history, candidates, _deadline()))
-        return ranker_pb2.RankResponse(
-            scores=[ranker_pb2.CandidateScore(probabilities=row) for row in ranked.probabilities.tolist()],
+        ranked = await _answered(self._ranking().rank(model, history, candidates, _deadline()))
+        response = ranker_pb2.RankResponse(
+            scores=[_score(row) for row in ranked.probabilities.tolist()],
             actions=model.manifest.actions,
             model_version=model.manifest.version,
             calibrated=model.manifest.calibrated,
-            timings=_timings(ranked.timings),
         )
+        response.timings.CopyFrom(_timings(ranked.timings, self._room.clock.monotonic() - began))
+        return response
 
     async def Embed(self, request: ranker_pb2.EmbedRequest, _context: Context) -> ranker_pb2.EmbedResponse:
         """Unit vectors of texts."""
@@ -49,37 +68,82 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
         for row, item in enumerate(request.items[:MAX_EMBEDDED]):
             _check_item(checks, f"items[{row}]", item)
         checks.done()
-        model = self._model(request.model)
-        vectors = await _answered(model.embed([_item(item) for item in request.items], _deadline()))
+        model = self._known(request.model, embeds=True).model
+        vectors = await _answered(self._ranking().embed(model, [_item(item) for item in request.items], _deadline()))
+        failed = ranker_pb2.Embedding(error_reason=Reason.INTERNAL.name)
         return ranker_pb2.EmbedResponse(
-            embeddings=[ranker_pb2.Embedding(values=row) for row in vectors.tolist()],
+            embeddings=[
+                failed if vector is None else ranker_pb2.Embedding(values=vector.tolist()) for vector in vectors
+            ],
             embedding_version=model.manifest.embedding_version,
-            dimensions=vectors.shape[1],
+            dimensions=model.base.width,
         )
 
     async def ListModels(
         self, request: ranker_pb2.ListModelsRequest, _context: Context
     ) -> ranker_pb2.ListModelsResponse:
-        """The models that are loaded; so few that one page holds them."""
+        """The models that answer, are being loaded or could not be; so few that one page holds them."""
         checks = Checks()
         checks.number("page_size", request.page_size, 0, MAX_PAGE)
         checks.done()
         if request.page_token:
             raise ServiceError(Reason.INVALID_TOKEN, "page_token is not one of ours: all models are on the first page")
-        return ranker_pb2.ListModelsResponse(models=[_described(model) for model in self._models.every()])
+        models, line_up = self._room.models, self._room.models.now
+        answering = [self._described(line_up.models[name], line_up) for name in sorted(line_up.models)]
+        return ranker_pb2.ListModelsResponse(models=[*answering, *map(_attempted, models.attempts())])
 
     async def ActivateModel(
-        self, _request: ranker_pb2.ActivateModelRequest, _context: Context
+        self, request: ranker_pb2.ActivateModelRequest, _context: Context
     ) -> ranker_pb2.ActivateModelResponse:
-        """Later."""
-        raise not_implemented("Ranker.ActivateModel")
-
-    def _model(self, name: str) -> LoadedModel:
+        """Makes a version of the registry the one that answers."""
+        checks = Checks()
+        checks.text("surface", request.surface, 64)
+        for field, value in (("name", request.name), ("version", request.version)):
+            if not is_safe_name(value):
+                checks.fail(field, f"must be {NAME_RULE}")
+        checks.done()
+        if self._room.switching is None:
+            raise ServiceError(Reason.NOT_READY, "the ranker is starting", retry_after_s=1.0)
         try:
-            return self._models.get(name)
+            served = await _answered(self._room.switching.activate(request.name, request.version, request.surface))
+        except NoRegistryError:
+            message = "this ranker has no registry; set HOMEPAGE_RANKER_REGISTRY to a folder of model versions"
+            raise ServiceError(Reason.PRECONDITION, message) from None
+        except (VersionError, RegistryError) as error:  # both written for whoever operates the registry
+            raise ServiceError(Reason.PRECONDITION, f"refused, nothing has changed: {error}") from None
+        except OSError:
+            message = "the registry cannot be written; nothing has changed"
+            raise ServiceError(Reason.STORE_UNAVAILABLE, message) from None
+        return ranker_pb2.ActivateModelResponse(model=self._described(served, self._room.models.now))
+
+    def _ranking(self) -> Ranking:
+        if self._room.ranking is None:
+            raise ServiceError(Reason.NOT_READY, "the ranker is starting", retry_after_s=1.0)
+        return self._room.ranking
+
+    def _known(self, name: str, surface: str = "", *, embeds: bool = False) -> Served:
+        models = self._room.models
+        try:
+            return models.embedder(name) if embeds else models.get(name, surface)
         except UnknownModelError:
-            known = ", ".join(model.manifest.name for model in self._models.every())
+            known = ", ".join(sorted(models.now.models))
             raise ServiceError(Reason.NOT_FOUND, f"no model of this name is loaded; known: {known}") from None
+
+    def _described(self, served: Served, line_up: LineUp) -> ranker_pb2.Model:
+        manifest, surfaces = served.model.manifest, line_up.surfaces_of(served.name)
+        embedder = self._room.models.embedder(served.name).model.manifest
+        return ranker_pb2.Model(
+            name=manifest.name,
+            version=manifest.version,
+            state=ranker_pb2.MODEL_STATE_ACTIVE if surfaces else ranker_pb2.MODEL_STATE_READY,
+            actions=manifest.actions,
+            calibrated=manifest.calibrated,
+            embedding_version=embedder.embedding_version,
+            split_depth=manifest.layout.split_depth,
+            loaded_at=to_timestamp(served.loaded_at),
+            metrics=[ranker_pb2.ModelMetric(name=metric.name, value=metric.value) for metric in manifest.metrics],
+            surfaces=surfaces,
+        )
 
 
 def _check_rank(request: ranker_pb2.RankRequest) -> None:
@@ -131,25 +195,25 @@ async def _answered(answer: Awaitable[Answer]) -> Answer:
         raise ServiceError(Reason.NOT_READY, "the ranker is going down", retry_after_s=1.0) from None
 
 
-def _timings(timings: Timings) -> ranker_pb2.RankTimings:
+def _score(probabilities: list[float]) -> ranker_pb2.CandidateScore:
+    if not all(map(math.isfinite, probabilities)):
+        return ranker_pb2.CandidateScore(error_reason=Reason.INTERNAL.name)
+    return ranker_pb2.CandidateScore(probabilities=probabilities)
+
+
+def _timings(timings: Timings, total_s: float) -> ranker_pb2.RankTimings:
     return ranker_pb2.RankTimings(
         queue=to_duration(timings.queue_s),
         tokenise=to_duration(timings.tokenise_s),
         compute=to_duration(timings.compute_s),
         computed_tokens=timings.computed_tokens,
         cached_candidates=timings.cached_items,
+        other=to_duration(total_s - timings.queue_s - timings.tokenise_s - timings.compute_s),
+        total=to_duration(total_s),
+        batch_tokens=timings.batch_tokens,
     )
 
 
-def _described(model: LoadedModel) -> ranker_pb2.Model:
-    manifest = model.manifest
-    return ranker_pb2.Model(
-        name=manifest.name,
-        version=manifest.version,
-        state=ranker_pb2.MODEL_STATE_ACTIVE,
-        actions=manifest.actions,
-        calibrated=manifest.calibrated,
-        embedding_version=manifest.embedding_version,
-        split_depth=manifest.layout.split_depth,
-        loaded_at=to_timestamp(model.loaded_at),
-    )
+def _attempted(attempt: Attempt) -> ranker_pb2.Model:
+    state = ranker_pb2.MODEL_STATE_FAILED if attempt.failure else ranker_pb2.MODEL_STATE_LOADING
+    return ranker_pb2.Model(name=attempt.name, version=attempt.version, state=state, failure=attempt.failure)

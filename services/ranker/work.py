@@ -1,14 +1,21 @@
-"""What goes into the batcher and what comes out: work with its urgency, results with their times, refusals."""
+"""What goes into the batcher and what comes out: jobs with their urgency, results with their times, refusals.
+
+A job is whatever a `Scorer` understands: the scorer tells what it costs, computes it, cuts it in two and puts the
+results of the parts together. So the batcher knows no model.
+"""
 
 import enum
 import math
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 NO_DEADLINE = math.inf
+LEAST_BUDGET = 64
+"""Tokens. However little memory there is, a budget is not halved below this."""
 
 
 class Priority(enum.IntEnum):
@@ -27,29 +34,26 @@ class Urgency:
 
 
 @dataclass(frozen=True, slots=True)
-class Work(Generic[Job]):
-    """One piece of a call, computed at one go."""
-
-    job: Job
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Done(Generic[Result]):
-    """A result and when its batch was computed, monotonic seconds."""
+    """A result, when its batch was computed (monotonic seconds), and how many tokens that batch had."""
 
     result: Result
     started: float
     finished: float
+    batch_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """In tokens. A single piece over a batch limit is computed alone."""
+    """In tokens. A single job over its limit is computed alone, in parts that fit if it can be split.
+
+    After `idle_probe_s` seconds without work the scorer's health is asked; 0 = never.
+    """
 
     queue_tokens: int
     interactive_tokens: int
     bulk_tokens: int
+    idle_probe_s: float = 0.0
 
     def of(self, priority: Priority) -> int:
         """Tokens of a batch of this priority."""
@@ -58,6 +62,44 @@ class BatchLimits:
     def queue_of(self, priority: Priority) -> int:
         """Tokens that may wait after work of this priority came: bulk work leaves half of the queue to people."""
         return self.queue_tokens if priority is Priority.INTERACTIVE else self.queue_tokens // 2
+
+    def halved(self) -> "BatchLimits":
+        """Limits for a device that had no memory for these."""
+        return replace(self, interactive_tokens=halved(self.interactive_tokens), bulk_tokens=halved(self.bulk_tokens))
+
+
+def halved(tokens: int) -> int:
+    """Half of a budget, but not below LEAST_BUDGET; a smaller one stays as it is."""
+    return min(tokens, max(tokens // 2, LEAST_BUDGET))
+
+
+class Scorer(Protocol[Job, Result]):
+    """What computes a batch. `tokens` is called from any thread and only reads the job."""
+
+    def tokens(self, job: Job) -> int:
+        """What the job costs: tokens through the whole depth of the model, at least 1."""
+
+    def score(self, batch: Sequence[Job]) -> Sequence[Result]:
+        """One result per job, in order. Worker thread. A batch that fails is tried again in halves.
+
+        Raises:
+            DeviceMemoryError: when the device has no memory for the batch.
+        """
+
+    def keep(self, job: Job, result: Result) -> None:
+        """Called on the event loop for every job that has a result, even if its caller has gone: nothing is lost."""
+
+    def split(self, job: Job) -> Sequence[Job]:
+        """Two smaller jobs, in order; () for a job of one item. Worker thread."""
+
+    def join(self, results: Sequence[Result]) -> Result:
+        """The result of a job from those of its two halves. Worker thread."""
+
+    def failed(self, job: Job) -> Result:
+        """The result of a job of one item that fails even alone: it says so of the item. Worker thread."""
+
+    def healthy(self) -> bool:
+        """Whether the device answers: a small real forward pass. Worker thread. An exception means no, too."""
 
 
 class OverloadedError(Exception):
@@ -69,11 +111,15 @@ class OverloadedError(Exception):
 
 
 class DeadlinePassedError(Exception):
-    """The deadline passed while the work was waiting."""
+    """The deadline passed while the work was waiting, or could not have been met any more."""
 
 
 class BatchFailedError(Exception):
     """The batch that this work was in could not be computed; the cause is in the log."""
+
+
+class DeviceMemoryError(Exception):
+    """The device has no memory left for this batch."""
 
 
 class ClosedError(Exception):

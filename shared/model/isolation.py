@@ -8,12 +8,19 @@ cannot depend on its neighbours. This form is slow and obviously right: faster o
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 from transformers import BertModel
 
-from shared.model.manifest import InputLayout
+from shared.model.heads import Heads, probabilities
+from shared.model.manifest import InputLayout, ModelManifest
 from shared.model.tokens import TokenIds
+
+_CANDIDATES_PER_PACK = 32
+"""The mask grows with the square of the tokens."""
 
 USER = 0
 """Segment of the user context; candidate i has segment i + 1."""
@@ -87,3 +94,37 @@ def mean_by_segment(hidden: Tensor, packed: PackedInput) -> Tensor:
     totals.index_add_(0, packed.segments, hidden.float())
     counts = torch.bincount(packed.segments, minlength=packed.candidates + 1)
     return totals / counts.clamp(min=1)[:, None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A model in its reference form: `bert` with any adapter merged, in float32, using sdpa attention."""
+
+    bert: BertModel
+    manifest: ModelManifest
+    heads: Heads
+
+    @torch.inference_mode()
+    def score(self, user_ids: TokenIds, candidates_ids: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """Probabilities [candidates, actions]; the user context may be empty."""
+        parts = [
+            self._pack_scored(
+                pack(user_ids, candidates_ids[start : start + _CANDIDATES_PER_PACK], self.manifest.layout)
+            )
+            for start in range(0, len(candidates_ids), _CANDIDATES_PER_PACK)
+        ]
+        return torch.cat(parts).numpy() if parts else np.empty((0, len(self.manifest.actions)), dtype=np.float32)
+
+    def _pack_scored(self, packed: PackedInput) -> Tensor:
+        layout = self.manifest.layout
+        hidden = encode(self.bert, packed, layout.split_depth)
+        means = mean_by_segment(hidden, packed)
+        vectors = normalize(means, dim=-1)
+        pooled = means[1:]
+        if layout.split_depth == len(self.bert.encoder.layer):
+            pooled = vectors[1:]  # all that is kept of an item is its direction
+        elif layout.pooling != "mean":
+            places = [torch.where(packed.segments == number + 1)[0] for number in range(packed.candidates)]
+            pooled = hidden[torch.stack([place[0 if layout.pooling == "first" else -1] for place in places])]
+        cosines = normalize(pooled, dim=-1) @ vectors[0]
+        return probabilities(self.heads.logits(pooled, cosines), self.manifest.calibration)

@@ -9,6 +9,8 @@ from typing import Literal
 
 from shared.model.text import TEMPLATE_VERSION
 
+Pooling = Literal["mean", "first", "last"]
+
 
 @dataclass(frozen=True, slots=True)
 class InputLayout:
@@ -24,6 +26,8 @@ class InputLayout:
     """0 for a text of its own, 1 for a second part (BERT's segment embedding)."""
     split_depth: int = 0
     """Lower layers in which a candidate does not see the user, 0 to the base's layers; all of them = never."""
+    pooling: Pooling = "mean"
+    """What the heads read of a candidate: the mean of its tokens, or one of them, which spares most of a layer."""
 
     def check(self, positions: int, layers: int) -> None:
         """Whether a base with so many positions and layers can read this.
@@ -38,17 +42,31 @@ class InputLayout:
                 f"candidate_offset {self.candidate_offset} and max_candidate_tokens {self.max_candidate_tokens} "
                 f"must stay within {positions} positions, with 3 tokens at least"
             )
+        if self.candidate_token_type not in (0, 1):
+            raise ValueError(f"candidate_token_type must be 0 or 1, is {self.candidate_token_type}")
         if not 0 <= self.split_depth <= layers:
             raise ValueError(f"split_depth must be 0 to {layers}, is {self.split_depth}")
+        if self.pooling not in ("mean", "first", "last"):
+            raise ValueError(f"pooling must be mean, first or last, is {self.pooling}")
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreScale:
-    """Turns a raw score into a logit: scale x (raw - midpoint)."""
+class Platt:
+    """Turns a logit into a probability: sigmoid(slope x logit + intercept) (Platt, 1999).
 
-    scale: float
-    midpoint: float
-    """The raw score whose probability is one half."""
+    A slope of 1 / T and no intercept is temperature scaling (Guo et al., 2017).
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of a model's evaluation, e.g. "auc"."""
+
+    name: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +80,19 @@ class ModelManifest:
     layout: InputLayout
     actions: tuple[str, ...]
     """Names of what is predicted, in the order of the probabilities."""
-    head: Literal["cosine"]
+    calibration: tuple[Platt, ...]
+    """One for each action."""
     calibrated: bool
-    """Whether the probabilities were fitted to observed behaviour."""
-    score: ScoreScale
+    """Whether the calibration was fitted to observed behaviour, so that probabilities are rates."""
+    adapted: bool = False
+    """Whether an adapter changes the base's weights."""
+    template_version: int = TEMPLATE_VERSION
+    """Of the text template that the model was made with; see shared.model.text."""
+    metrics: tuple[Metric, ...] = ()
 
     @property
     def embedding_version(self) -> str:
         """Names everything that the vector of an item depends on; vectors of two versions must not be compared."""
-        limit = self.layout.max_candidate_tokens
-        return f"{self.base_id}-{self.base_sha256[:8]}-mean-{limit}-t{TEMPLATE_VERSION}"
+        limit, template = self.layout.max_candidate_tokens, self.template_version
+        adapter = f"-{self.version}" if self.adapted else ""
+        return f"{self.base_id}-{self.base_sha256[:8]}{adapter}-mean-{limit}-t{template}"

@@ -4,57 +4,70 @@ The limits are cut here, before packing, so that a cached candidate is the same 
 A fast tokenizer must not be used from two threads at once: the caller gives it one thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from shared.model.manifest import InputLayout
 
 TokenIds = tuple[int, ...]
-_ENTRIES_AT_ONCE = 16
+LONGEST_TEXT = 254
+"""Tokens of one text; a layout that takes more of a candidate, or an entry of a history, gets no more."""
 
 
 class Tokeniser:
-    """Builds the token ids of user contexts and candidates."""
+    """Builds the token ids of user contexts and candidates. `plain` is what costs time; the rest only puts together."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, layout: InputLayout) -> None:
         self._tokenizer = tokenizer
         self._layout = layout
         self._cls, self._sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self._context_room = layout.max_user_tokens - 2
 
-    def candidates(self, texts: Sequence[str]) -> list[TokenIds]:
-        """`[CLS] text [SEP]` of each text (`text [SEP]` where the layout has no CLS), cut at max_candidate_tokens."""
-        opening = (self._cls,) if self._layout.candidate_cls else ()
-        most = self._layout.max_candidate_tokens - len(opening) - 1
-        return [(*opening, *ids, self._sep) for ids in self._plain(texts, most)]
+    @property
+    def most_entries(self) -> int:
+        """How many entries a user context can hold at most: one token each."""
+        return self._context_room
 
-    def context(self, entries: Sequence[str]) -> TokenIds:
-        """`[CLS] entries… [SEP]`, at most max_user_tokens; empty when no entry has a token.
-
-        Entries come newest first and go in whole: the first that does not fit ends the context. Only an entry that
-        would fill the context alone is cut.
-        """
-        room = self._layout.max_user_tokens - 2
-        ids: list[int] = []
-        for start in range(0, len(entries), _ENTRIES_AT_ONCE):
-            for entry in self._plain(entries[start : start + _ENTRIES_AT_ONCE], room):
-                if len(ids) + len(entry) > room:
-                    return (self._cls, *ids, self._sep)
-                ids.extend(entry)
-        return (self._cls, *ids, self._sep) if ids else ()
-
-    def _plain(self, texts: Sequence[str], most: int) -> list[list[int]]:
-        """Token ids without special tokens, each cut at `most`."""
+    def plain(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Token ids of each text without special tokens; the same for every layout."""
         if not texts:
             return []
         encoded = self._tokenizer(
             list(texts),
             add_special_tokens=False,
             truncation=True,
-            max_length=most,
+            max_length=LONGEST_TEXT,
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
         )
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
+        return [tuple(ids) for ids in encoded["input_ids"]]
+
+    def candidate(self, plain: TokenIds) -> TokenIds:
+        """`[CLS] text [SEP]` (`text [SEP]` where the layout has no CLS), cut at max_candidate_tokens."""
+        opening = (self._cls,) if self._layout.candidate_cls else ()
+        return (*opening, *plain[: self._layout.max_candidate_tokens - len(opening) - 1], self._sep)
+
+    def context(self, entries: Iterable[TokenIds]) -> TokenIds:
+        """`[CLS] entries… [SEP]` of plain ids, at most max_user_tokens; empty when no entry has a token.
+
+        Entries come newest first and go in whole: the first that does not fit ends the context. Only an entry that
+        would fill the context alone is cut.
+        """
+        room = self._context_room
+        ids: list[int] = []
+        for entry in entries:
+            cut = entry[:room]
+            if len(ids) + len(cut) > room:
+                break
+            ids.extend(cut)
+        return (self._cls, *ids, self._sep) if ids else ()
+
+    def candidates(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Token ids of each text as a candidate."""
+        return [self.candidate(plain) for plain in self.plain(texts)]
+
+    def context_of(self, texts: Sequence[str]) -> TokenIds:
+        """Token ids of a user context of these entries, newest first."""
+        return self.context(self.plain(texts))

@@ -1,132 +1,77 @@
-"""The batcher with a scorer that computes when the test says so: order, limits, drops, failures, drain."""
+"""The batcher with a scorer that computes when the test says so: order, limits, drops, drain."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Sequence
+import gc
+import weakref
+from collections.abc import AsyncIterator
 
 import pytest
 
-from services.ranker.batcher import Batcher, DropCause
+from services.ranker.batcher import Batcher
 from services.ranker.work import (
-    BatchFailedError,
-    BatchLimits,
     ClosedError,
     DeadlinePassedError,
     Done,
     OverloadedError,
     Priority,
     Urgency,
-    Work,
 )
-from shared.clock import ManualClock
-
-SOON = 5.0
-NOW = 1000.0
-INTERACTIVE, BULK = Urgency(Priority.INTERACTIVE), Urgency(Priority.BULK)
-LIMITS = BatchLimits(queue_tokens=100, interactive_tokens=20, bulk_tokens=10)
+from tests.ranker.batcher_bench import BULK, INTERACTIVE, LIMITS, NOW, SOON, Bench, Future, HeldScorer, job, result
 
 
-class HeldScorer:
-    """Jobs are texts; each batch is told to the test and waits until it is let go. "poison" fails."""
-
+class HeldBench(Bench[HeldScorer]):
     def __init__(self) -> None:
-        self.kept: list[str] = []
-        self._loop = asyncio.get_running_loop()
-        self._entered: asyncio.Queue[list[str]] = asyncio.Queue()
-        self._gate = threading.Semaphore(0)
+        super().__init__(HeldScorer())
 
-    def score(self, batch: Sequence[str]) -> Sequence[str]:
-        self._loop.call_soon_threadsafe(self._entered.put_nowait, list(batch))
-        if not self._gate.acquire(timeout=SOON):
-            raise TimeoutError
-        if "poison" in batch:
-            raise ValueError("the text of this exception is nobody's business")
-        return [job.upper() for job in batch] if "short" not in batch else []
-
-    def keep(self, job: str, result: str) -> None:
-        assert result == job.upper()
-        self.kept.append(job)
-
-    async def next_batch(self) -> list[str]:
-        """Waits until a batch is in the compute thread."""
-        return await asyncio.wait_for(self._entered.get(), SOON)
-
-    def let_go(self, batches: int = 1) -> None:
-        """Lets that many batches finish."""
-        self._gate.release(batches)
-
-
-class Observed:
-    """Remembers what the batcher reports."""
-
-    def __init__(self) -> None:
-        self.waiting = 0
-        self.batches: list[int] = []
-        self.dropped: list[DropCause] = []
-
-    def queue_changed(self, tokens: int) -> None:
-        self.waiting = tokens
-
-    def batch_cut(self, tokens: int) -> None:
-        self.batches.append(tokens)
-
-    def work_dropped(self, cause: DropCause) -> None:
-        self.dropped.append(cause)
-
-
-class Bench:
-    """A started batcher and its surroundings."""
-
-    def __init__(self) -> None:
-        self.scorer = HeldScorer()
-        self.clock = ManualClock(NOW)
-        self.observed = Observed()
-        self.batcher: Batcher[str, str] = Batcher(self.scorer, LIMITS, self.clock, self.observed)
-        self.batcher.start()
-
-    def submit(self, job: str, tokens: int = 5, urgency: Urgency = INTERACTIVE) -> asyncio.Future[Done[str]]:
-        (future,) = self.batcher.submit([Work(job, tokens)], urgency)
-        return future
-
-    async def hold(self) -> asyncio.Future[Done[str]]:
+    async def hold(self) -> Future:
         """Keeps the compute thread busy, so that what follows queues up."""
         future = self.submit("held")
         assert await self.scorer.next_batch() == ["held"]
         return future
 
+    async def measure(self, tokens: int, seconds: float) -> None:
+        """Has one job computed in that time."""
+        future = self.submit("measured", tokens)
+        await self.scorer.next_batch()
+        self.clock.advance(seconds)
+        self.scorer.let_go()
+        await result(future)
+
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    made = Bench()
+async def bench() -> AsyncIterator[HeldBench]:
+    made = HeldBench()
     yield made
-    made.scorer.let_go(100)
-    await asyncio.wait_for(made.batcher.drain(), SOON)
+    made.scorer.let_go(1000)
+    await made.drain()
 
 
-async def result(future: asyncio.Future[Done[str]]) -> str:
-    return (await asyncio.wait_for(future, SOON)).result
+def within(seconds: float) -> Urgency:
+    return Urgency(Priority.INTERACTIVE, NOW + seconds)
 
 
-async def test_work_comes_back_with_its_result_and_the_times_of_its_batch(bench: Bench) -> None:
-    future = bench.submit("a")
+async def test_work_comes_back_with_its_result_and_the_times_and_size_of_its_batch(bench: HeldBench) -> None:
+    future, _ = bench.batcher.submit([job("a", 3), job("b", 4)], INTERACTIVE)
     await bench.scorer.next_batch()
     bench.clock.advance(0.25)
     bench.scorer.let_go()
-    done = await asyncio.wait_for(future, SOON)
-    assert done == Done("A", NOW, NOW + 0.25)
+    assert await asyncio.wait_for(future, SOON) == Done(("A",), NOW, NOW + 0.25, batch_tokens=7)
 
 
-async def test_what_waits_while_the_device_is_busy_becomes_one_batch_up_to_the_token_limit(bench: Bench) -> None:
+@pytest.mark.parametrize(("urgency", "limit"), [(INTERACTIVE, 20), (BULK, 10)])
+async def test_what_waits_while_the_device_is_busy_becomes_one_batch_up_to_the_token_limit(
+    bench: HeldBench, urgency: Urgency, limit: int
+) -> None:
     await bench.hold()
-    for job in "abcde":
-        bench.submit(job, tokens=6)
+    for name in "abcde":
+        bench.submit(name, tokens=limit // 3, urgency=urgency)
     bench.scorer.let_go(2)
     assert await bench.scorer.next_batch() == ["a", "b", "c"]
     assert await bench.scorer.next_batch() == ["d", "e"]
-    assert bench.observed.batches == [5, 18, 12]
+    assert bench.observed.batches[1:] == [(limit // 3 * 3, limit), (limit // 3 * 2, limit)]
 
 
-async def test_interactive_work_goes_before_bulk_and_never_shares_its_batch(bench: Bench) -> None:
+async def test_interactive_work_goes_before_bulk_and_never_shares_its_batch(bench: HeldBench) -> None:
     await bench.hold()
     bench.submit("bulk", urgency=BULK)
     bench.submit("now")
@@ -135,36 +80,70 @@ async def test_interactive_work_goes_before_bulk_and_never_shares_its_batch(benc
     assert await bench.scorer.next_batch() == ["bulk"]
 
 
-async def test_an_interactive_call_waits_for_at_most_one_bulk_batch(bench: Bench) -> None:
-    bench.batcher.submit([Work(f"bulk-{row}", 5) for row in range(6)], BULK)
+async def test_an_interactive_call_waits_for_at_most_one_bulk_batch(bench: HeldBench) -> None:
+    bench.batcher.submit([job(f"bulk-{row}") for row in range(6)], BULK)
     assert await bench.scorer.next_batch() == ["bulk-0", "bulk-1"]
     bench.submit("now")
     bench.scorer.let_go()
     assert await bench.scorer.next_batch() == ["now"]
 
 
-async def test_the_earliest_deadline_goes_first_and_equals_go_in_order_of_arrival(bench: Bench) -> None:
+async def test_the_earliest_deadline_goes_first_and_equals_go_in_order_of_arrival(bench: HeldBench) -> None:
     await bench.hold()
-    for job, deadline in (("late", 9.0), ("soon", 2.0), ("first", 5.0), ("second", 5.0)):
-        bench.submit(job, tokens=20, urgency=Urgency(Priority.INTERACTIVE, NOW + deadline))
+    for name, deadline in (("late", 9.0), ("soon", 2.0), ("first", 5.0), ("second", 5.0)):
+        bench.submit(name, tokens=20, urgency=within(deadline))
     bench.scorer.let_go(4)
     assert [await bench.scorer.next_batch() for _ in range(4)] == [["soon"], ["first"], ["second"], ["late"]]
 
 
-async def test_work_whose_deadline_passed_is_dropped_before_it_is_computed(bench: Bench) -> None:
+@pytest.mark.parametrize("priority", Priority)
+async def test_work_whose_deadline_passed_is_dropped_before_it_is_computed(
+    bench: HeldBench, priority: Priority
+) -> None:
     await bench.hold()
-    expired = bench.submit("expired", urgency=Urgency(Priority.INTERACTIVE, NOW + 1))
-    alive = bench.submit("alive", urgency=Urgency(Priority.INTERACTIVE, NOW + 3))
+    expired = bench.submit("expired", urgency=Urgency(priority, NOW + 1))
+    alive = bench.submit("alive", urgency=within(3))
     bench.clock.advance(1)
-    bench.scorer.let_go(2)
-    with pytest.raises(DeadlinePassedError):
-        await result(expired)
+    bench.scorer.let_go()
     assert await bench.scorer.next_batch() == ["alive"]
-    assert await result(alive) == "ALIVE"
+    assert isinstance(expired.exception(), DeadlinePassedError)
+    bench.scorer.let_go()
+    assert await result(alive) == ("ALIVE",)
     assert bench.observed.dropped == ["deadline"]
 
 
-async def test_cancelled_work_frees_its_room_at_once_and_is_never_computed(bench: Bench) -> None:
+async def test_work_that_could_not_be_done_in_time_even_at_twice_the_speed_is_dropped(bench: HeldBench) -> None:
+    await bench.measure(tokens=20, seconds=1.0)
+    await bench.hold()
+    hopeless = bench.submit("hopeless", tokens=10, urgency=within(1 + 0.24))
+    hopeful = bench.submit("hopeful", tokens=10, urgency=within(1 + 0.26))
+    bench.scorer.let_go(2)
+    assert await bench.scorer.next_batch() == ["hopeful"]
+    with pytest.raises(DeadlinePassedError):
+        await result(hopeless)
+    assert await result(hopeful) == ("HOPEFUL",)
+    assert bench.observed.dropped == ["deadline"]
+
+
+async def test_work_is_dropped_when_what_goes_before_it_in_its_batch_leaves_it_no_time(bench: HeldBench) -> None:
+    await bench.measure(tokens=20, seconds=1.0)
+    await bench.hold()
+    for name in ("first", "hopeless"):
+        bench.submit(name, tokens=10, urgency=within(1 + 0.4))
+    bench.submit("later", tokens=10, urgency=within(1 + 0.6))
+    bench.scorer.let_go()
+    assert await bench.scorer.next_batch() == ["first", "later"]
+    assert bench.observed.dropped == ["deadline"]
+
+
+async def test_before_anything_was_measured_only_expired_work_is_dropped(bench: HeldBench) -> None:
+    await bench.hold()
+    bench.submit("barely", tokens=20, urgency=within(1e-6))
+    bench.scorer.let_go()
+    assert await bench.scorer.next_batch() == ["barely"]
+
+
+async def test_cancelled_work_frees_its_room_at_once_and_is_never_computed(bench: HeldBench) -> None:
     await bench.hold()
     gone = bench.submit("gone", tokens=100)
     with pytest.raises(OverloadedError):
@@ -172,76 +151,139 @@ async def test_cancelled_work_frees_its_room_at_once_and_is_never_computed(bench
     gone.cancel()
     await asyncio.wait([gone])
     bench.submit("next")
-    assert bench.observed.waiting == 5
+    assert bench.observed.waiting == (5, 1)
     bench.scorer.let_go(2)
     assert await bench.scorer.next_batch() == ["next"]
     assert bench.observed.dropped == ["overload", "cancelled"]
 
 
-async def test_a_result_whose_caller_has_gone_is_still_kept(bench: Bench) -> None:
+async def test_cancelled_work_does_not_pile_up_behind_more_urgent_work(bench: HeldBench) -> None:
+    await bench.hold()
+    works = [job(f"bulk-{row}", tokens=1) for row in range(20)]
+    last = weakref.ref(works[-1])
+    _, *bulk = bench.batcher.submit(works, BULK)
+    bench.submit("first")
+    bench.scorer.let_go()
+    assert await bench.scorer.next_batch() == ["first"]
+    for future in bulk:
+        future.cancel()
+    await asyncio.wait(bulk)
+    del works, bulk, future
+    bench.submit("second")
+    bench.scorer.let_go()
+    assert await bench.scorer.next_batch() == ["second"]
+    gc.collect()
+    assert last() is None
+
+
+async def test_the_order_stays_when_most_of_the_queue_was_cancelled(bench: HeldBench) -> None:
+    await bench.hold()
+    gone = bench.submit("gone", urgency=within(1))
+    bench.submit("late", tokens=20, urgency=within(5))
+    bench.submit("soon", tokens=20, urgency=within(2))
+    for future in (gone, *(bench.submit("gone", urgency=within(9)) for _ in range(3))):
+        future.cancel()
+    bench.scorer.let_go(2)
+    assert [await bench.scorer.next_batch() for _ in range(2)] == [["soon"], ["late"]]
+
+
+async def test_a_result_whose_caller_has_gone_is_still_kept(bench: HeldBench) -> None:
     gone = bench.submit("gone")
     await bench.scorer.next_batch()
     gone.cancel()
     bench.scorer.let_go(2)
-    assert await result(bench.submit("next")) == "NEXT"
-    assert bench.scorer.kept == ["gone", "next"]
+    assert await result(bench.submit("next")) == ("NEXT",)
+    assert bench.scorer.kept == [(job("gone"), ("GONE",)), (job("next"), ("NEXT",))]
 
 
-async def test_a_full_queue_refuses_all_of_a_call_at_once_and_says_when_to_come_back(bench: Bench) -> None:
-    first = bench.submit("measured", tokens=50)
-    await bench.scorer.next_batch()
-    bench.clock.advance(1)
-    bench.scorer.let_go()
-    await result(first)  # 50 tokens a second
+async def test_a_full_queue_refuses_all_of_a_call_at_once_and_says_when_to_come_back(bench: HeldBench) -> None:
+    await bench.measure(tokens=50, seconds=1.0)
     await bench.hold()
     bench.submit("waiting", tokens=60)
     with pytest.raises(OverloadedError) as refused:
-        bench.batcher.submit([Work("x", 30), Work("y", 30)], INTERACTIVE)
+        bench.batcher.submit([job("x", 30), job("y", 30)], INTERACTIVE)
     assert refused.value.retry_after_s == pytest.approx(60 / 50)
-    assert bench.observed.waiting == 60
+    assert bench.observed.waiting == (60, 1)
 
 
-async def test_bulk_work_cannot_fill_the_queue_against_interactive_work(bench: Bench) -> None:
+async def test_a_batch_that_failed_says_nothing_of_the_speed(bench: HeldBench) -> None:
+    bench.scorer.poison = {"measured"}
+    bench.scorer.let_go()
+    await bench.measure(tokens=50, seconds=1.0)
+    await bench.hold()
+    bench.submit("waiting", tokens=100)
+    with pytest.raises(OverloadedError) as refused:
+        bench.submit("next")
+    assert refused.value.retry_after_s < 1.0
+
+
+async def test_bulk_work_cannot_fill_the_queue_against_interactive_work(bench: HeldBench) -> None:
     await bench.hold()
     bench.submit("bulk", tokens=50, urgency=BULK)
     with pytest.raises(OverloadedError):
         bench.submit("more bulk", tokens=1, urgency=BULK)
     bench.submit("now", tokens=50)
-    assert bench.observed.waiting == 100
+    assert bench.observed.waiting == (100, 2)
 
 
-async def test_a_call_larger_than_the_queue_is_taken_while_nothing_waits(bench: Bench) -> None:
-    futures = bench.batcher.submit([Work("a", 80), Work("b", 80)], INTERACTIVE)
+async def test_a_call_larger_than_the_queue_is_taken_while_nothing_waits(bench: HeldBench) -> None:
+    futures = bench.batcher.submit([job("a", 80), job("b", 80)], INTERACTIVE)
     bench.scorer.let_go(2)
-    assert [await result(future) for future in futures] == ["A", "B"]
+    assert [await result(future) for future in futures] == [("A",), ("B",)]
 
 
-async def test_a_failing_batch_fails_only_its_own_work(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_new_budgets_hold_for_the_batches_to_come(bench: HeldBench) -> None:
     await bench.hold()
-    poison, neighbour, next_batch = bench.submit("poison", 10), bench.submit("neighbour", 10), bench.submit("ok", 10)
-    bench.scorer.let_go(3)
-    for failed in (poison, neighbour):
-        with pytest.raises(BatchFailedError):
-            await result(failed)
-    assert await result(next_batch) == "OK"
-    assert "batch failed" in caplog.messages
+    bench.submit("a", tokens=10)
+    bench.submit("b", tokens=10)
+    bench.submit("bulk-a", tokens=10, urgency=BULK)
+    bench.submit("bulk-b", tokens=10, urgency=BULK)
+    bench.batcher.resize(interactive_tokens=10, bulk_tokens=20)
+    bench.scorer.let_go(4)
+    assert [await bench.scorer.next_batch() for _ in range(3)] == [["a"], ["b"], ["bulk-a", "bulk-b"]]
+    assert bench.batcher.limits.queue_tokens == LIMITS.queue_tokens
 
 
-async def test_a_scorer_that_returns_too_few_results_fails_its_batch_and_not_the_batcher(bench: Bench) -> None:
-    short = bench.submit("short")
-    bench.scorer.let_go(2)
-    with pytest.raises(BatchFailedError):
-        await result(short)
-    assert await result(bench.submit("ok")) == "OK"
+async def test_a_batcher_that_was_not_started_takes_nothing() -> None:
+    bench = HeldBench()
+    unstarted = Batcher(bench.scorer, LIMITS, bench.clock, bench.observed)
+    with pytest.raises(ClosedError):
+        unstarted.submit([job("early")], INTERACTIVE)
+    await unstarted.drain(0)
+    await bench.drain()
 
 
-async def test_a_drain_finishes_what_is_queued_and_takes_no_more(bench: Bench) -> None:
+async def test_a_drain_finishes_what_is_queued_and_takes_no_more(bench: HeldBench) -> None:
     held = await bench.hold()
     queued = [bench.submit(f"queued-{row}", tokens=15, urgency=BULK) for row in range(3)]
-    draining = asyncio.create_task(bench.batcher.drain())
+    draining = asyncio.create_task(bench.drain())
     bench.scorer.let_go(4)
     await asyncio.wait_for(draining, SOON)
-    assert [await result(future) for future in (held, *queued)] == ["HELD", "QUEUED-0", "QUEUED-1", "QUEUED-2"]
+    assert [await result(future) for future in (held, *queued)] == [
+        ("HELD",),
+        ("QUEUED-0",),
+        ("QUEUED-1",),
+        ("QUEUED-2",),
+    ]
     with pytest.raises(ClosedError):
         bench.submit("late")
-    assert bench.observed.waiting == 0
+    assert bench.observed.waiting == (0, 0)
+
+
+async def test_a_drain_that_runs_out_of_time_refuses_what_is_left_and_its_thread_ends_with_its_batch(
+    bench: HeldBench,
+) -> None:
+    held = await bench.hold()
+    left = [bench.submit("left"), bench.submit("bulk", urgency=BULK)]
+    await bench.drain(grace_s=0.001)
+    for future in (held, *left):
+        with pytest.raises(ClosedError):
+            await result(future)
+    assert bench.observed.waiting == (0, 0)
+    assert bench.observed.dropped == ["closed", "closed"]
+    bench.scorer.let_go()
+    (thread,) = bench.scorer.threads
+    await asyncio.to_thread(thread.join, SOON)
+    assert not thread.is_alive()
+    assert len(bench.scorer.calls) == 1
+    assert bench.scorer.kept == []

@@ -7,6 +7,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shared.health import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health
+from shared.server import Runtime
+from shared.settings import ServiceSettings
 from tests.conftest import RegisteredService, StartService
 from tests.shared.conftest import BareChannel
 
@@ -49,6 +51,18 @@ async def test_a_watch_tells_every_change_of_readiness(
     for ready, status in ((False, NOT_SERVING), (True, SERVING)):
         host.health.set_ready(ready)
         assert await anext(watch) == status
+
+
+async def test_a_service_that_finds_itself_unfit_is_not_serving_until_it_is_fit_again(
+    start_service: StartService, bare_channel: BareChannel
+):
+    runtime = Runtime(ServiceSettings(metrics_listen="", grace_s=1.0))
+    host = await start_service(RegisteredService((NAME,)), runtime)
+    watch = statuses(health_pb2_grpc.HealthStub(bare_channel(host.admin_address)))
+    assert await anext(watch) == SERVING
+    for fit, status in ((False, NOT_SERVING), (True, SERVING)):
+        runtime.fitness.change(fit)
+        assert (runtime.fitness.fit, await anext(watch)) == (fit, status)
 
 
 @pytest.mark.parametrize(("name", "told"), [("liveness", [SERVING]), ("nobody", [SERVICE_UNKNOWN])])

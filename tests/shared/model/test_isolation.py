@@ -21,7 +21,7 @@ def candidates_of(base: Base, texts: list[str]) -> list[TokenIds]:
 
 
 def context_of(base: Base, *entries: str) -> TokenIds:
-    return Tokeniser(base.tokenizer, LAYOUT).context(entries)
+    return Tokeniser(base.tokenizer, LAYOUT).context_of(entries)
 
 
 def pooled(base: Base, user: TokenIds, candidates: list[TokenIds], depth: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_the_user_changes_a_candidate_unless_all_layers_are_below_the_split(tiny
         pooled(tiny_base, context_of(tiny_base, entry), candidates, depth) for entry in ("bicycle", "bank interest")
     )
     change = np.abs(one - other).max()
-    assert change < 1e-6 if depth == tiny_base.layers else change > 1e-3
+    assert change < 1e-5 if depth == tiny_base.layers else change > 1e-3
 
 
 @pytest.mark.parametrize("depth", DEPTHS)

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from shared.model.base import Base
 from shared.model.manifest import InputLayout
 from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
-from shared.model.tokens import Tokeniser
-from shared.model.zero_shot import ZeroShotModel
+from shared.model.tokens import LONGEST_TEXT, Tokeniser
 
 
 def tokeniser(base: Base, **layout: int | bool) -> Tokeniser:
@@ -48,41 +47,39 @@ def test_a_long_candidate_is_cut_at_the_limit_and_still_ends_with_sep(tiny_base:
 
 
 def test_a_context_holds_whole_entries_newest_first(tiny_base: Base) -> None:
-    ids = tokeniser(tiny_base, max_user_tokens=8).context(["bicycle race", "bank interest rates", "money of the bank"])
+    ids = tokeniser(tiny_base, max_user_tokens=8).context_of(
+        ["bicycle race", "bank interest rates", "money of the bank"]
+    )
     assert words(tiny_base, ids) == "[CLS] bicycle race bank interest rates [SEP]"
 
 
 def test_an_entry_that_does_not_fit_ends_the_context(tiny_base: Base) -> None:
-    ids = tokeniser(tiny_base, max_user_tokens=6).context(["bicycle race", "bank interest rates", "money"])
+    ids = tokeniser(tiny_base, max_user_tokens=6).context_of(["bicycle race", "bank interest rates", "money"])
     assert words(tiny_base, ids) == "[CLS] bicycle race [SEP]"
 
 
 def test_a_first_entry_that_is_too_long_is_cut(tiny_base: Base) -> None:
-    ids = tokeniser(tiny_base, max_user_tokens=5).context(["bank interest rates money", "race"])
+    ids = tokeniser(tiny_base, max_user_tokens=5).context_of(["bank interest rates money", "race"])
     assert words(tiny_base, ids) == "[CLS] bank interest rates [SEP]"
 
 
 def test_no_history_gives_no_context(tiny_base: Base) -> None:
-    assert tokeniser(tiny_base).context([]) == ()
-    assert tokeniser(tiny_base).context([" "]) == ()
+    assert tokeniser(tiny_base).context_of([]) == ()
+    assert tokeniser(tiny_base).context_of([" "]) == ()
 
 
 @given(entries=st.lists(st.text(max_size=40), max_size=60), most=st.integers(3, 64))
 def test_a_context_never_exceeds_its_limit(tiny_base: Base, entries: list[str], most: int) -> None:
-    ids = tokeniser(tiny_base, max_user_tokens=most).context(entries)
+    ids = tokeniser(tiny_base, max_user_tokens=most).context_of(entries)
     assert len(ids) <= most
     assert not ids or (ids[0], ids[-1]) == (tiny_base.tokenizer.cls_token_id, tiny_base.tokenizer.sep_token_id)
 
 
-def test_entries_past_the_first_block_are_read_too(tiny_base: Base) -> None:
-    ids = tokeniser(tiny_base, max_user_tokens=128).context(["race"] * 500)
-    assert len(ids) == 128
-
-
-def test_what_the_user_refused_stays_out_of_the_context(tiny_model: ZeroShotModel) -> None:
-    liked, hidden = HistoryText("bicycle race", "sport", "like"), HistoryText("bank", "money", "hide")
-    assert tiny_model.context_ids([hidden, liked]) == tiny_model.context_ids([liked])
-    assert tiny_model.context_ids([hidden]) == ()
+def test_plain_ids_are_the_same_for_every_layout_and_bounded(tiny_base: Base) -> None:
+    texts = ["bicycle race", "race " * 1000, ""]
+    one, other = (tokeniser(tiny_base, max_candidate_tokens=most).plain(texts) for most in (4, 32))
+    assert one == other
+    assert [len(ids) for ids in one] == [2, LONGEST_TEXT, 0]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +89,8 @@ def test_what_the_user_refused_stays_out_of_the_context(tiny_model: ZeroShotMode
         (InputLayout(max_user_tokens=193), "max_user_tokens"),
         (InputLayout(candidate_offset=161), "candidate_offset"),
         (InputLayout(split_depth=4), "split_depth"),
+        (InputLayout(candidate_token_type=2), "candidate_token_type"),
+        (InputLayout(pooling="max"), "pooling"),  # type: ignore[arg-type]
     ],
 )
 def test_a_layout_that_the_base_cannot_read_is_refused(layout: InputLayout, named: str) -> None:

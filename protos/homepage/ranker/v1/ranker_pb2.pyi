@@ -238,7 +238,7 @@ Global___CandidateScore: _TypeAlias = CandidateScore  # noqa: Y015
 
 @_typing.final
 class RankTimings(_message.Message):
-    """Where the time of one call went. The parts add up to the time in the server but for a few per cent."""
+    """Where the time of one call went: queue, tokenise, compute and other add up to total."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -247,21 +247,36 @@ class RankTimings(_message.Message):
     COMPUTE_FIELD_NUMBER: _builtins.int
     COMPUTED_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_CANDIDATES_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    BATCH_TOKENS_FIELD_NUMBER: _builtins.int
     computed_tokens: _builtins.int
-    """Tokens that had to be computed for this call; what was cached is not among them."""
+    """Tokens computed for this call, through the whole depth of the model: one that skips half of the layers counts half."""
     cached_candidates: _builtins.int
-    """Candidates whose vector was cached."""
+    """Candidates of which the part that no user changes was cached."""
+    batch_tokens: _builtins.int
+    """Tokens, counted as above, of the largest batch that held a part of this call; more than computed_tokens when other
+    calls shared it.
+    """
     @_builtins.property
     def queue(self) -> _duration_pb2.Duration:
         """Waiting for the device."""
 
     @_builtins.property
     def tokenise(self) -> _duration_pb2.Duration:
-        """Texts to tokens."""
+        """Looking up what is cached, and texts to tokens."""
 
     @_builtins.property
     def compute(self) -> _duration_pb2.Duration:
-        """In the model."""
+        """In the model: the time of the batches that held a part of this call."""
+
+    @_builtins.property
+    def other(self) -> _duration_pb2.Duration:
+        """Checking the request and building the answer."""
+
+    @_builtins.property
+    def total(self) -> _duration_pb2.Duration:
+        """In the handler."""
 
     def __init__(
         self,
@@ -271,10 +286,13 @@ class RankTimings(_message.Message):
         compute: _duration_pb2.Duration | None = ...,
         computed_tokens: _builtins.int = ...,
         cached_candidates: _builtins.int = ...,
+        other: _duration_pb2.Duration | None = ...,
+        total: _duration_pb2.Duration | None = ...,
+        batch_tokens: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compute", b"compute", "queue", b"queue", "tokenise", b"tokenise"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute", b"compute", "other", b"other", "queue", b"queue", "tokenise", b"tokenise", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_candidates", b"cached_candidates", "compute", b"compute", "computed_tokens", b"computed_tokens", "queue", b"queue", "tokenise", b"tokenise"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_tokens", b"batch_tokens", "cached_candidates", b"cached_candidates", "compute", b"compute", "computed_tokens", b"computed_tokens", "other", b"other", "queue", b"queue", "tokenise", b"tokenise", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,7 +307,9 @@ class EmbedRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Name of a model; empty = the default."""
+    """Name of a model; empty = the default. A model whose candidates meet the user inside has no vectors of its own: it
+    answers with those of the base model.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemText]:
         """1 to 256."""
@@ -347,18 +367,22 @@ class Embedding(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
+    ERROR_REASON_FIELD_NUMBER: _builtins.int
+    error_reason: _builtins.str
+    """Why this item alone could not be computed, as a reason of the error table (README); empty when it was."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """As many as the response's dimensions."""
+        """As many as the response's dimensions; empty when this item could not be computed."""
 
     def __init__(
         self,
         *,
         values: _abc.Iterable[_builtins.float] | None = ...,
+        error_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_reason", b"error_reason", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -432,6 +456,9 @@ class Model(_message.Message):
     EMBEDDING_VERSION_FIELD_NUMBER: _builtins.int
     SPLIT_DEPTH_FIELD_NUMBER: _builtins.int
     LOADED_AT_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    SURFACES_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What it is called, e.g. "default"."""
     version: _builtins.str
@@ -444,6 +471,8 @@ class Model(_message.Message):
     """Version of its vectors; see EmbedResponse.embedding_version."""
     split_depth: _builtins.int
     """Lower layers in which a candidate does not see the user, 0 to layers."""
+    failure: _builtins.str
+    """Why it could not be loaded; empty unless the state is FAILED."""
     @_builtins.property
     def actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The actions it predicts."""
@@ -451,6 +480,14 @@ class Model(_message.Message):
     @_builtins.property
     def loaded_at(self) -> _timestamp_pb2.Timestamp:
         """When it was loaded."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelMetric]:
+        """Figures of its evaluation."""
+
+    @_builtins.property
+    def surfaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Surfaces it is the default of; "" = every surface that has no default of its own."""
 
     def __init__(
         self,
@@ -463,14 +500,43 @@ class Model(_message.Message):
         embedding_version: _builtins.str = ...,
         split_depth: _builtins.int = ...,
         loaded_at: _timestamp_pb2.Timestamp | None = ...,
+        metrics: _abc.Iterable[Global___ModelMetric] | None = ...,
+        surfaces: _abc.Iterable[_builtins.str] | None = ...,
+        failure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["loaded_at", b"loaded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "calibrated", b"calibrated", "embedding_version", b"embedding_version", "loaded_at", b"loaded_at", "name", b"name", "split_depth", b"split_depth", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "calibrated", b"calibrated", "embedding_version", b"embedding_version", "failure", b"failure", "loaded_at", b"loaded_at", "metrics", b"metrics", "name", b"name", "split_depth", b"split_depth", "state", b"state", "surfaces", b"surfaces", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelMetric(_message.Message):
+    """A figure of a model's evaluation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """E.g. "auc"."""
+    value: _builtins.float
+    """Its value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelMetric: _TypeAlias = ModelMetric  # noqa: Y015
 
 @_typing.final
 class ActivateModelRequest(_message.Message):
@@ -484,9 +550,9 @@ class ActivateModelRequest(_message.Message):
     name: _builtins.str
     """The model. Required."""
     version: _builtins.str
-    """The version. Required."""
+    """The version of it that answers from now on. Required."""
     surface: _builtins.str
-    """The surface it becomes the default of; empty = all."""
+    """The surface it becomes the default of, 0 to 64 characters; empty = every surface that has no default of its own."""
     def __init__(
         self,
         *,

@@ -83,7 +83,9 @@ class RankerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ActivateModel(self, request, context):
-        """Makes a version the one that answers. Answers UNIMPLEMENTED for now.
+        """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
+        swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
+        version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,10 @@ class RankerStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ListModelsRequest, _ranker_pb2.ListModelsResponse]
     """The models that are loaded."""
     ActivateModel: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ActivateModelRequest, _ranker_pb2.ActivateModelResponse]
-    """Makes a version the one that answers. Answers UNIMPLEMENTED for now."""
+    """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
+    swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
+    version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+    """
 
 @_typing.type_check_only
 class RankerAsyncStub(RankerStub):
@@ -54,7 +57,10 @@ class RankerAsyncStub(RankerStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ListModelsRequest, _ranker_pb2.ListModelsResponse]  # type: ignore[assignment]
     """The models that are loaded."""
     ActivateModel: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ActivateModelRequest, _ranker_pb2.ActivateModelResponse]  # type: ignore[assignment]
-    """Makes a version the one that answers. Answers UNIMPLEMENTED for now."""
+    """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
+    swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
+    version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+    """
 
 class RankerServicer(metaclass=_abc_1.ABCMeta):
     """Scores candidates for a user with a BERT model, and turns texts into vectors."""
@@ -89,6 +95,9 @@ class RankerServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_pb2.ActivateModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_pb2.ActivateModelResponse, _abc.Awaitable[_ranker_pb2.ActivateModelResponse]]:
-        """Makes a version the one that answers. Answers UNIMPLEMENTED for now."""
+        """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
+        swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
+        version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+        """
 
 def add_RankerServicer_to_server(servicer: RankerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,92 @@
+"""What happens once, at the start of a ranker: choosing device, number format and batch size, by measuring them."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from services.ranker.budget import bulk_budget, probe, sizes_to_try
+from services.ranker.settings import RankerSettings
+from services.ranker.work import LEAST_BUDGET, BatchLimits, DeviceMemoryError
+from shared.clock import Clock
+from shared.logs import FIELDS
+from shared.model.base import Base, load_base
+from shared.model.packed import PackedBert
+from shared.model.placement import DeviceName, Placement, chosen_device
+from shared.model.ranking import RankingModel
+from shared.model.speed import faster_dtype, seconds_of_layer
+from shared.model.zero_shot import zero_shot_model
+
+log = logging.getLogger(__name__)
+
+_SIZES = {"cpu": (256, 2048), "cuda": (4096, 131_072)}
+"""Smallest and largest batch that is tried, in tokens."""
+_QUEUED_BATCHES = 64
+_PROBE_TEXT_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """The base, its packed form on the device, its own model, and the limits of the batches."""
+
+    base: Base
+    packed: PackedBert
+    model: RankingModel
+    limits: BatchLimits
+
+
+def load(settings: RankerSettings, clock: Clock) -> Loaded:
+    """Blocking; for a thread.
+
+    Raises:
+        ValueError: when the model or the device cannot be had; the text says why.
+    """
+    # Progress bars and load reports would break the log's lines of JSON; load_base checks what the reports tell.
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = chosen_device(settings.device)
+    base = load_base(settings.model)
+    placement = _placement(settings, base, device)
+    packed = PackedBert(base.bert, placement)
+    model = zero_shot_model(base, packed)
+    limits = _limits(settings, model, clock)
+    fields = {"version": model.manifest.version, "device": device, "dtype": placement.dtype}
+    log.info("model ready", extra={FIELDS: fields | {"batch_tokens": limits.interactive_tokens}})
+    return Loaded(base, packed, model, limits)
+
+
+def _placement(settings: RankerSettings, base: Base, device: DeviceName) -> Placement:
+    if settings.dtype != "auto":
+        return Placement(device, settings.dtype)
+    seconds = [seconds_of_layer(base.bert, Placement(device, dtype)) for dtype in ("float32", "bfloat16")]
+    dtype = faster_dtype(*seconds)
+    fields = {"dtype": dtype, "float32_ms": round(seconds[0] * 1e3, 2), "bfloat16_ms": round(seconds[1] * 1e3, 2)}
+    log.info("number format chosen by the time of one layer", extra={FIELDS: fields})
+    return Placement(device, dtype)
+
+
+def _limits(settings: RankerSettings, model: RankingModel, clock: Clock) -> BatchLimits:
+    tokens = max(settings.max_batch_tokens, LEAST_BUDGET) if settings.max_batch_tokens else _measured(model, clock)
+    bulk = max(settings.bulk_batch_tokens, LEAST_BUDGET) if settings.bulk_batch_tokens else bulk_budget(tokens)
+    return BatchLimits(
+        queue_tokens=settings.max_queue_tokens or _QUEUED_BATCHES * tokens,
+        interactive_tokens=tokens,
+        bulk_tokens=bulk,
+        idle_probe_s=settings.idle_probe_s,
+    )
+
+
+def _measured(model: RankingModel, clock: Clock) -> int:
+    text = (model.base.tokenizer.sep_token_id,) * min(_PROBE_TEXT_TOKENS, model.manifest.layout.max_candidate_tokens)
+
+    def run(tokens: int) -> None:
+        try:
+            states = model.encode_items([text] * max(1, tokens // len(text)))
+            states[-1].cpu()  # waits for the device
+        except torch.OutOfMemoryError:
+            raise DeviceMemoryError from None
+
+    return probe(run, clock, sizes_to_try(*_SIZES[model.bert.device.type]))

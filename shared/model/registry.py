@@ -1,0 +1,153 @@
+"""A folder of models, and one small file that says which of them serve.
+
+    <registry>/<model name>/<version>/    see shared.model.versions
+    <registry>/serving.json               {"current": {model name: version}, "defaults": {surface: model name}}
+
+Versions never change, so all that ever changes is serving.json. It is replaced whole, by one writer at a time; readers
+take no lock and need no right to write. Knows no model: what is activated is loaded, or refused, by whoever serves it.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.model.folders import (
+    NAME_RULE,
+    TEMPORARY,
+    flush_folder,
+    is_safe_name,
+    subfolders,
+    temporary_sibling,
+    write_flushed,
+)
+from shared.model.records import RecordError, decoded, encoded, parsed
+
+OTHER_SURFACES = ""
+"""Stands for every surface that has no default of its own."""
+_MOST_SURFACE_CHARACTERS = 64
+_SERVING = "serving.json"
+_LOCK = ".lock"
+
+
+class RegistryError(ValueError):
+    """The registry says nothing that makes sense, or is asked for what makes none; the text is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What serves. A model may be a default without a current version: not every model comes from the registry."""
+
+    current: Mapping[str, str] = field(default_factory=dict)
+    """Version by model name."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Model name by surface."""
+
+    def version_of(self, name: str) -> str | None:
+        """The version that answers for a model, if one was activated."""
+        return self.current.get(name)
+
+    def default_for(self, surface: str) -> str | None:
+        """The model that answers for a surface when a call names none, if one was activated."""
+        return self.defaults.get(surface, self.defaults.get(OTHER_SURFACES))
+
+
+def read_serving(folder: Path) -> Serving:
+    """What serves; nothing before the first activation.
+
+    Raises:
+        RegistryError: when the file is damaged.
+    """
+    try:
+        serving = decoded(Serving, parsed((folder / _SERVING).read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
+        return Serving()
+    except OSError as error:
+        raise RegistryError(f"{_SERVING} cannot be read; check its permissions and the disk") from error
+    except RecordError as error:
+        raise RegistryError(f"{_SERVING} is damaged, {error}; restore it, or delete it and activate again") from error
+    for name, version in serving.current.items():
+        _check_names(name, version)
+    for surface, name in serving.defaults.items():
+        _check_surface(surface)
+        _check_names(name)
+    return serving
+
+
+def activate(folder: Path, name: str, version: str, surface: str) -> Serving:
+    """Makes a version answer for its model, and the model the default of a surface; returns what serves then.
+
+    It is on disk when this returns. Waits for other writers, so call it off an event loop.
+
+    Args:
+        folder: the registry; it is made if need be.
+        name: of the model.
+        version: of the model; whether it can be served is for the caller to find out before.
+        surface: 1 to 64 characters, or OTHER_SURFACES, which leaves those with a default of their own as they are.
+
+    Raises:
+        RegistryError: for a name, version or surface that cannot be one, or when the file is damaged.
+        OSError: when the registry cannot be written.
+    """
+    _check_names(name, version)
+    _check_surface(surface)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _only_writer(folder):
+        before = read_serving(folder)
+        after = Serving({**before.current, name: version}, {**before.defaults, surface: name})
+        unfinished = folder / f"{TEMPORARY}{_SERVING}"
+        write_flushed(unfinished, encoded(after))
+        unfinished.replace(folder / _SERVING)
+        flush_folder(folder)
+    return after
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    """The models that have a folder, in alphabetical order."""
+    return tuple(sorted(each.name for each in subfolders(folder)))
+
+
+def versions_of(folder: Path, name: str) -> tuple[str, ...]:
+    """The versions of a model that have a folder, whole or not, oldest first."""
+    if not is_safe_name(name):
+        return ()
+    ages = [(each.stat().st_mtime_ns, each.name) for each in subfolders(folder / name)]
+    return tuple(version for _, version in sorted(ages))
+
+
+def prune(folder: Path, name: str, keep: int) -> tuple[str, ...]:
+    """Removes all versions of a model but the newest `keep` and the current one; returns what was removed.
+
+    Raises:
+        RegistryError: when serving.json is damaged: then nobody can tell which version is current.
+        OSError: when the registry cannot be written.
+    """
+    with _only_writer(folder):
+        current = read_serving(folder).version_of(name)
+        versions = versions_of(folder, name)
+        old = tuple(each for each in versions[: max(len(versions) - keep, 0)] if each != current)
+        for version in old:
+            hidden = temporary_sibling(folder / name / version)
+            (folder / name / version).rename(hidden)  # at once; deleting file by file would show a broken version
+            shutil.rmtree(hidden, ignore_errors=True)
+    return old
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Holds the registry's lock; the system lets go of it should the process die."""
+    with (folder / _LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _check_names(*each: str) -> None:
+    if not all(map(is_safe_name, each)):
+        raise RegistryError(f"the names of models and versions must be {NAME_RULE}")
+
+
+def _check_surface(surface: str) -> None:
+    if len(surface) > _MOST_SURFACE_CHARACTERS:
+        raise RegistryError(f"the name of a surface must have at most {_MOST_SURFACE_CHARACTERS} characters")

@@ -1,0 +1,166 @@
+"""The registry says which version serves, through kills, races and damage."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.model.registry import (
+    OTHER_SURFACES,
+    RegistryError,
+    Serving,
+    activate,
+    names,
+    prune,
+    read_serving,
+    versions_of,
+)
+
+NAMES = st.sampled_from(["news", "sport", "music"])
+SURFACES = st.sampled_from([OTHER_SURFACES, "home", "mail"])
+
+
+def add_versions(registry: Path, *versions: str, name: str = "news") -> None:
+    """Folders of versions, each a second newer than the one before."""
+    for age, version in enumerate(versions):
+        folder = registry / name / version
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").touch()
+        os.utime(folder, (1_000_000 + age, 1_000_000 + age))
+
+
+def test_an_empty_registry_serves_nothing(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        assert read_serving(folder) == Serving()
+        assert names(folder) == ()
+        assert versions_of(folder, "news") == ()
+    assert Serving().version_of("news") is None
+    assert Serving().default_for("home") is None
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(NAMES, st.sampled_from(["v1", "v2"]), SURFACES), max_size=8))
+def test_the_last_activation_of_a_model_and_of_a_surface_counts(made: list[tuple[str, str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for activation in made:
+            serving = activate(Path(folder), *activation)
+            assert read_serving(Path(folder)) == serving
+        serving = read_serving(Path(folder))
+    versions = {name: version for name, version, _ in made}
+    defaults = {surface: name for name, _, surface in made}
+    for name in ("news", "sport", "music"):
+        assert serving.version_of(name) == versions.get(name)
+    for surface in ("home", "mail", "unheard of"):
+        assert serving.default_for(surface) == defaults.get(surface, defaults.get(OTHER_SURFACES))
+
+
+def test_a_surface_with_its_own_default_keeps_it_when_the_others_change(tmp_path: Path) -> None:
+    activate(tmp_path, "sport", "v1", "stadium")
+    serving = activate(tmp_path, "news", "v1", OTHER_SURFACES)
+    assert (serving.default_for("stadium"), serving.default_for("home")) == ("sport", "news")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b"{}",
+        b'{"current": {"news": "v1"}}',
+        b'{"current": {"news": 1}, "defaults": {}}',
+        b'{"current": {"news": "../v1"}, "defaults": {}}',
+        b'{"current": {}, "defaults": {"": ".hidden"}}',
+        b'{"current": {}, "defaults": {}, "more": {}}',
+        b'{"current": {}, "defaults": {"' + b"s" * 65 + b'": "news"}}',
+    ],
+)
+def test_a_damaged_file_is_refused_and_never_overwritten(tmp_path: Path, content: bytes) -> None:
+    add_versions(tmp_path, "v1", "v2")
+    (tmp_path / "serving.json").write_bytes(content)
+    with pytest.raises(RegistryError):
+        read_serving(tmp_path)
+    with pytest.raises(RegistryError):
+        activate(tmp_path, "news", "v2", "home")
+    with pytest.raises(RegistryError):
+        prune(tmp_path, "news", keep=0)
+    assert (tmp_path / "serving.json").read_bytes() == content
+    assert versions_of(tmp_path, "news") == ("v1", "v2")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "surface"), [("a/b", "v1", ""), ("news", "..", ""), ("", "v1", ""), ("news", "v1", "s" * 65)]
+)
+def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str, version: str, surface: str) -> None:
+    with pytest.raises(RegistryError):
+        activate(tmp_path, name, version, surface)
+
+
+def test_two_processes_that_activate_at_once_lose_nothing(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from shared.model.registry import activate\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for number in range(50): activate(Path(sys.argv[1]), f'{sys.argv[2]}{number}', 'v1', f'{sys.argv[2]}{number}')"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "a"], **pipes) as one, subprocess.Popen([*command, "b"], **pipes) as other:
+        for process in (one, other):
+            assert process.stdout.readline() == "ready\n"
+        for process in (one, other):
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in (one, other)] == [0, 0]
+    wanted = {f"{process}{number}" for process in "ab" for number in range(50)}
+    serving = read_serving(tmp_path)
+    assert set(serving.current) == wanted
+    assert set(serving.defaults) == wanted
+
+
+def test_an_activation_killed_at_any_line_leaves_the_old_or_the_new_and_the_next_one_works(tmp_path: Path) -> None:
+    for number in range(1, 100):
+        activate(tmp_path / str(number), "news", "v1", OTHER_SURFACES)
+    subprocess.run([sys.executable, "-m", "tests.shared.model.killed", "activate", tmp_path], check=True, timeout=60)
+    left = [read_serving(tmp_path / str(number)).version_of("news") for number in range(1, 100)]
+    first_new = left.index("v2")
+    assert set(left[:first_new]) == {"v1"}
+    assert first_new > 10
+    assert activate(tmp_path / str(first_new), "news", "v3", "home").version_of("news") == "v3"
+
+
+def test_versions_are_listed_oldest_first_and_what_is_unfinished_is_not(tmp_path: Path) -> None:
+    add_versions(tmp_path, "v9", "v10", ".tmp-v11-abc", "with space")
+    (tmp_path / "news" / "notes.txt").touch()
+    (tmp_path / ".tmp-serving.json").touch()
+    add_versions(tmp_path, "v1", name="cooking")
+    assert versions_of(tmp_path, "news") == ("v9", "v10")
+    assert names(tmp_path) == ("cooking", "news")
+    assert versions_of(tmp_path, "../" + tmp_path.name) == ()
+
+
+@pytest.mark.parametrize(
+    ("keep", "current", "left"),
+    [
+        (0, "v2", ("v2",)),
+        (1, "v2", ("v2", "v4")),
+        (2, "v4", ("v3", "v4")),
+        (9, "v1", ("v1", "v2", "v3", "v4")),
+    ],
+)
+def test_pruning_leaves_the_newest_and_the_current_one(
+    tmp_path: Path, keep: int, current: str, left: tuple[str, ...]
+) -> None:
+    every = ("v1", "v2", "v3", "v4")
+    add_versions(tmp_path, *every)
+    add_versions(tmp_path, "v1", name="sport")
+    activate(tmp_path, "news", current, OTHER_SURFACES)
+    assert prune(tmp_path, "news", keep) == tuple(version for version in every if version not in left)
+    assert versions_of(tmp_path, "news") == left
+    assert {each.name for each in (tmp_path / "news").iterdir()} == set(left)
+    assert versions_of(tmp_path, "sport") == ("v1",)
