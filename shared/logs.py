@@ -70,6 +70,7 @@ def set_up(service: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)  # libraries' warnings would be lines that are no JSON
     # These tell of every request or chunk they handle at INFO; our own call line says more.
     for chatty in ("httpx", "httpcore", "filelock", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import warnings
 
 import pytest
 from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
@@ -101,10 +102,15 @@ def test_set_up_sends_lines_of_the_wanted_level_to_standard_error(capsys: pytest
             raise chained()
         except ValueError:
             logging.getLogger("anything").exception("loud")
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.warn("a library speaks", stacklevel=1)
         sys.stderr.flush()
     finally:
+        logging.captureWarnings(False)
         root.handlers[:] = handlers
         root.setLevel(level)
-    [line] = capsys.readouterr().err.splitlines()
+    line, warning = capsys.readouterr().err.splitlines()
+    assert "a library speaks" in json.loads(warning)["event"]
     assert (json.loads(line)["event"], json.loads(line)["exception"]) == ("loud", "ValueError")
     assert HUSHED not in line

@@ -23,7 +23,7 @@ from shared.model.text import ItemText
 from shared.model.zero_shot import zero_shot_model
 from tests.benchmarks.rank import gpu
 from tests.benchmarks.rank.bench_model import LAYOUT, make_model
-from tests.benchmarks.rank.measuring import Figure, interleaved, print_table, write_json
+from tests.benchmarks.rank.measuring import Figure, interleaved, print_comparison, print_table, write_json
 from tests.benchmarks.rank.rivals import Rival, RivalSetup, rivals, save_cross_encoder
 from tests.benchmarks.rank.scheduling import Plan, beside_bulk, company, overhead
 from tests.benchmarks.rank.swapping import swap
@@ -100,7 +100,7 @@ def _scoring(base: Base, options: argparse.Namespace) -> list[Figure]:
             ]
             beside = there if many == _ALL_RIVALS_AT else there[:1]
             figures = _compared(ours, beside, workload, options.repeats)
-            print_table(f"{many} candidates of about 25 tokens, a user of 128", figures)
+            print_comparison(f"{many} candidates of about 25 tokens, a user of 128", figures)
             found += figures
     return found
 

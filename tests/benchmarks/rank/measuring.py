@@ -60,6 +60,20 @@ def print_table(title: str, figures: Iterable[Figure]) -> None:
         )
 
 
+def print_comparison(title: str, figures: Sequence[Figure]) -> None:
+    """Markdown on standard output: one row for each way, one column for each way that it is compared with."""
+    others = list(dict.fromkeys(each.against for each in figures))
+    print(f"\n### {title}\n")
+    print("| way | k | dtype | ms | candidates/s | " + " | ".join(f"× {other}" for other in others) + " |")
+    print("|---|---:|---|---:|---:|" + "---:|" * len(others))
+    for each in figures:
+        if each.against == others[0]:
+            mine = [row for row in figures if (row.way, row.k, row.dtype) == (each.way, each.k, each.dtype)]
+            ratios = " | ".join(f"{row.ratio:.1f}" for row in mine)
+            name = f"{each.way} | {'' if each.k is None else each.k} | {each.dtype}"
+            print(f"| {name} | {each.milliseconds:.0f} | {each.candidates_per_s:.0f} | {ratios} |", flush=True)
+
+
 def write_json(path: Path, figures: Iterable[Figure]) -> None:
     """All rows as a list of objects."""
     path.write_text(json.dumps([asdict(each) for each in figures], indent=2) + "\n")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
 from shared.model import ranking
-from shared.model.base import Base
+from shared.model.base import Base, load_base
 from shared.model.heads import Heads
 from shared.model.isolation import Reference
 from shared.model.manifest import InputLayout, Metric, ModelManifest, Platt, Pooling
@@ -19,6 +20,7 @@ from shared.model.packed import PackedBert
 from shared.model.placement import Placement
 from shared.model.ranking import Group, Probabilities, RankingModel
 from shared.model.tokens import TokenIds
+from tests.shared.model.tiny_bert import write_tiny_bert
 
 LAYOUT = InputLayout(max_user_tokens=48, max_candidate_tokens=16, candidate_offset=48)
 DEPTHS = range(4)  # 0 to the tiny base's layers
@@ -159,6 +161,20 @@ def test_a_model_of_bert_base_s_size_is_scored(tiny_base: Base) -> None:
     both = made(base, PackedBert(bert, Placement()), 8)
     user, candidates = (5, 6, 7, 8), [(9,), (10, 11, 12), (13, 14)]
     np.testing.assert_allclose(both.fast(user, candidates), both.reference.score(user, candidates), atol=1e-4)
+
+
+def test_chinese_is_read_sign_by_sign_and_scored(tmp_path: Path) -> None:
+    base = load_base(str(write_tiny_bert(tmp_path / "chinese", signs="新闻体育自行车比赛银行利率上调")))
+    both = made(base, PackedBert(base.bert, Placement()), 1)
+    tokeniser = both.model.tokeniser
+    user = tokeniser.context_of(["自行车比赛 . 体育"])
+    candidates = tokeniser.candidates(["银行利率上调 . 新闻", "自行车 race", "自行车比赛" * 9])
+    unknown = base.tokenizer.unk_token_id
+    assert [len(user), *map(len, candidates)] == [2 + 8, 9 + 1, 4 + 1, LAYOUT.max_candidate_tokens]
+    assert unknown not in {*user, *(token for candidate in candidates for token in candidate)}
+    scores = both.fast(user, candidates)
+    np.testing.assert_allclose(scores, both.reference.score(user, candidates), atol=1e-5)
+    assert len(set(scores[:, 0].tolist())) == len(candidates)
 
 
 def test_models_share_what_they_have_in_common(tiny_base: Base, tiny_packed: PackedBert) -> None:

@@ -11,10 +11,10 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("bicycle", "race", "bank", "interest", "rates", "sport", "news", "money", "the", "of", "new")
 
 
-def write_tiny_bert(folder: Path, *, layers: int = 3, positions: int = 192, seed: int = 0) -> Path:
-    """Writes config.json, model.safetensors and tokenizer.json; returns the folder."""
+def write_tiny_bert(folder: Path, *, layers: int = 3, positions: int = 192, seed: int = 0, signs: str = "") -> Path:
+    """Writes config.json, model.safetensors and tokenizer.json; returns the folder. `signs`: more, one token each."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    pieces = [*SPECIAL, *WORDS, ".", *letters, *(f"##{letter}" for letter in letters)]
+    pieces = [*SPECIAL, *WORDS, ".", *letters, *(f"##{letter}" for letter in letters), *signs]
     vocabulary = {piece: row for row, piece in enumerate(pieces)}
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=SPECIAL[1]))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
