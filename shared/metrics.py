@@ -17,6 +17,7 @@ A66_LATENCY_BUCKETS_S = (
     5, 10, 20, 50, 100,
 )  # fmt: skip
 COUNT_BUCKETS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+TOKEN_BUCKETS = tuple(2**power for power in range(4, 18))
 RATIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -80,7 +81,7 @@ SOURCE_FOUND = MetricSpec(
 LIBRARY_ITEMS = MetricSpec("homepage_retrieval_items", "gauge", "Items of the library, by state.", ("state",))
 RANKER_QUEUE_TOKENS = MetricSpec("homepage_ranker_queue_tokens", "gauge", "Tokens waiting for the device.")
 RANKER_QUEUE_JOBS = MetricSpec("homepage_ranker_queue_jobs", "gauge", "Jobs (parts of calls) waiting for the device.")
-RANKER_BATCH_TOKENS = MetricSpec("homepage_ranker_batch_tokens", "histogram", "Tokens of a batch.", (), COUNT_BUCKETS)
+RANKER_BATCH_TOKENS = MetricSpec("homepage_ranker_batch_tokens", "histogram", "Tokens of a batch.", (), TOKEN_BUCKETS)
 RANKER_BATCH_FILL = MetricSpec(
     "homepage_ranker_batch_fill_ratio", "histogram", "Tokens of a batch, out of those it might have.", (), RATIO_BUCKETS
 )

@@ -3,7 +3,8 @@
 A batch is cut by tokens, not by calls: the earliest deadline first inside a priority, interactive before bulk, never
 both in one batch. Bulk batches are small, so an interactive call waits for at most one of them. While the device is
 busy the next batch fills; nothing ever waits for company. Work whose caller has gone or whose deadline cannot be met
-is dropped before it is computed. Health follows real forward passes: the batches, and a probe when there are none.
+is dropped before it is computed. Health follows real forward passes: the batches, and a probe when there are none;
+one that does not come back in time means that the device hangs.
 Knows neither gRPC nor models: a `Scorer` computes, and `Salvage` keeps one bad job from failing its neighbours.
 """
 
@@ -23,6 +24,7 @@ from services.ranker.work import (
     BatchLimits,
     ClosedError,
     DeadlinePassedError,
+    DeviceLostError,
     Done,
     Job,
     OverloadedError,
@@ -40,6 +42,8 @@ T = TypeVar("T")
 
 DropCause = Literal["cancelled", "deadline", "overload", "closed"]
 _LEAST_RETRY_S, _MOST_RETRY_S = 0.05, 5.0
+CLEAN_BATCHES = 200
+"""After so many in a row that had memory enough, a lowered budget is doubled."""
 
 
 class BatchObserver(Protocol):
@@ -57,8 +61,8 @@ class BatchObserver(Protocol):
     def items_failed(self, count: int) -> None:
         """So many items failed even alone."""
 
-    def budget_halved(self, tokens: int) -> None:
-        """The device ran out of memory: interactive batches have at most so many tokens from now on."""
+    def budget_changed(self, tokens: int) -> None:
+        """The device ran out of memory, or has not for long: interactive batches have at most so many tokens now."""
 
     def health_changed(self, healthy: bool) -> None:
         """The device stopped or began to answer. It is taken to answer when the batcher starts."""
@@ -88,30 +92,33 @@ class Batcher(Generic[Job, Result]):
 
     def __init__(self, scorer: Scorer[Job, Result], limits: BatchLimits, clock: Clock, observer: BatchObserver) -> None:
         self._scorer = scorer
-        self._limits = limits
+        self._limits = self._given = limits
+        self._clean_batches = 0
         self._clock = clock
         self._observer = observer
-        self._inbox: asyncio.Queue[list[_Entry[Job, Result]]] = asyncio.Queue()
-        # One heap per priority, touched by the task only. What was cancelled stays in until it comes up or piles up.
+        self._wake = asyncio.Event()
+        # One heap per priority. What was cancelled stays in until it comes up or piles up.
         self._queues: dict[Priority, list[_Entry[Job, Result]]] = {priority: [] for priority in sorted(Priority)}
         self._waiting: set[_Entry[Job, Result]] = set()
-        self._waiting_tokens = 0
+        self._waiting_tokens = dict.fromkeys(self._queues, 0)
         self._computing: list[_Entry[Job, Result]] = []
         self._arrivals = 0
         self._speed = Speed()
         self._healthy = True
+        self._hangs = False
         self._closed = True
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ranker-compute")
 
     @property
     def limits(self) -> BatchLimits:
-        """The limits now; a device that ran out of memory lowered them."""
+        """The limits now; a device that ran out of memory has lowered them for a while."""
         return self._limits
 
     def resize(self, interactive_tokens: int, bulk_tokens: int) -> None:
         """Sets the budgets of the batches to come."""
         self._limits = replace(self._limits, interactive_tokens=interactive_tokens, bulk_tokens=bulk_tokens)
+        self._given = self._limits
 
     def start(self) -> None:
         """Begins to take work."""
@@ -122,21 +129,29 @@ class Batcher(Generic[Job, Result]):
         """Queues all jobs of a call, or none; cancel a future to take its job back.
 
         Raises:
-            OverloadedError: when the queue has no room; a call of any size is taken while nothing waits. Bulk work
-                may fill half of the queue, so that no amount of it refuses an interactive call.
+            OverloadedError: when the queue has no room; a call of any size is taken while nothing waits before it.
+                Bulk work may fill half of the queue and takes no room from interactive calls, so that no amount of it
+                refuses one.
+            DeviceLostError: while the device hangs.
             ClosedError: after `drain` began.
-        The futures raise DeadlinePassedError, BatchFailedError or, when a drain runs out of time, ClosedError.
+        The futures raise DeadlinePassedError, BatchFailedError (DeviceLostError when the device was found dead) or,
+        when a drain runs out of time, ClosedError.
         """
         if self._closed:
             raise ClosedError
+        if self._hangs:
+            raise DeviceLostError
         entries = [self._entry(job, urgency) for job in jobs]
         tokens = sum(entry.tokens for entry in entries)
-        if self._waiting and self._waiting_tokens + tokens > self._limits.queue_of(urgency.priority):
+        ahead = sum(self._waiting_tokens[priority] for priority in self._queues if priority <= urgency.priority)
+        if ahead and ahead + tokens > self._limits.queue_of(urgency.priority):
             self._observer.work_dropped("overload")
-            raise OverloadedError(self._seconds_to_empty())
+            raise OverloadedError(min(max(self._speed.expected_s(ahead), _LEAST_RETRY_S), _MOST_RETRY_S))
         self._waiting.update(entries)
-        self._change_waiting(tokens)
-        self._inbox.put_nowait(entries)
+        for entry in entries:
+            heappush(self._queues[urgency.priority], entry)
+        self._change_waiting(urgency.priority, tokens)
+        self._wake.set()
         return [entry.future for entry in entries]
 
     async def drain(self, grace_s: float) -> None:
@@ -145,7 +160,7 @@ class Batcher(Generic[Job, Result]):
         A batch that is still being computed then is abandoned; the thread ends with it.
         """
         self._closed = True
-        self._inbox.put_nowait([])  # wakes the task
+        self._wake.set()
         try:
             if self._task is not None:
                 await asyncio.wait([self._task], timeout=grace_s)
@@ -170,6 +185,8 @@ class Batcher(Generic[Job, Result]):
         if entry in self._waiting:
             self._leave(entry)
             self._observer.work_dropped("cancelled")
+            if sum(map(len, self._queues.values())) > 2 * len(self._waiting):
+                self._sweep()
 
     def _drop(self, entry: _Entry[Job, Result], cause: DropCause, error: Exception) -> None:
         self._leave(entry)
@@ -178,38 +195,31 @@ class Batcher(Generic[Job, Result]):
 
     def _leave(self, entry: _Entry[Job, Result]) -> None:
         self._waiting.remove(entry)
-        self._change_waiting(-entry.tokens)
+        self._change_waiting(entry.urgency.priority, -entry.tokens)
 
-    def _change_waiting(self, tokens: int) -> None:
-        self._waiting_tokens += tokens
-        self._observer.queue_changed(self._waiting_tokens, len(self._waiting))
-
-    def _seconds_to_empty(self) -> float:
-        return min(max(self._speed.expected_s(self._waiting_tokens), _LEAST_RETRY_S), _MOST_RETRY_S)
+    def _change_waiting(self, priority: Priority, tokens: int) -> None:
+        self._waiting_tokens[priority] += tokens
+        self._observer.queue_changed(sum(self._waiting_tokens.values()), len(self._waiting))
 
     async def _run(self) -> None:
-        while await self._receive():
+        while await self._work_comes():
             batch = self._cut()
             if batch:
                 await self._compute(batch)
 
-    async def _receive(self) -> bool:
-        """Takes in what was submitted; waits while nothing is queued, and probes. False = closed and empty."""
-        while not self._inbox.empty() or not (any(self._queues.values()) or self._closed):
+    async def _work_comes(self) -> bool:
+        """Waits while nothing is queued, and probes. False = closed and empty."""
+        while not (any(self._queues.values()) or self._closed):
+            self._wake.clear()
             try:
-                async with asyncio.timeout(self._limits.idle_probe_s or None):
-                    entries = await self._inbox.get()
+                async with asyncio.timeout(self._limits.probe_s(self._healthy)):
+                    await self._wake.wait()
             except TimeoutError:
                 self._set_health(await self._on_thread(partial(answers, self._scorer)))
-                continue
-            for entry in entries:
-                heappush(self._queues[entry.urgency.priority], entry)
         return any(self._queues.values())
 
     def _cut(self) -> list[_Entry[Job, Result]]:
         """The next batch; empty when all that waited was dropped."""
-        if sum(map(len, self._queues.values())) > 2 * len(self._waiting):
-            self._sweep()
         heads = {priority: self._head(queue) for priority, queue in self._queues.items()}
         priority = next((priority for priority, head in heads.items() if head), Priority.INTERACTIVE)
         queue, limit = self._queues[priority], self._limits.of(priority)
@@ -276,13 +286,22 @@ class Batcher(Generic[Job, Result]):
         """Draws the conclusions from what went wrong in a batch, if anything did."""
         if salvage.failed_items:
             self._observer.items_failed(salvage.failed_items)
-        for _ in range(salvage.memory_errors):
-            lower = self._limits.halved()
-            if lower != self._limits:
-                self._limits = lower
-                log.warning("batches halved for want of memory", extra={FIELDS: {"tokens": lower.interactive_tokens}})
-                self._observer.budget_halved(lower.interactive_tokens)
+        if salvage.memory_errors:  # once, however many: one batch may meet a shortage that passes
+            self._clean_batches = 0
+            self._set_limits(self._limits.halved())
+        else:
+            self._clean_batches += 1
+            if self._clean_batches % CLEAN_BATCHES == 0:
+                self._set_limits(self._limits.doubled(self._given))
         self._set_health(salvage.device_answers)
+
+    def _set_limits(self, limits: BatchLimits) -> None:
+        if limits != self._limits:
+            self._limits = limits
+            log.warning(
+                "the budget of batches follows the memory", extra={FIELDS: {"tokens": limits.interactive_tokens}}
+            )
+            self._observer.budget_changed(limits.interactive_tokens)
 
     def _set_health(self, healthy: bool) -> None:
         if healthy is not self._healthy:
@@ -290,5 +309,18 @@ class Batcher(Generic[Job, Result]):
             log.warning("the device answers again" if healthy else "the device does not answer")
             self._observer.health_changed(healthy)
 
+    def _find_hanging(self) -> None:
+        self._hangs = True
+        log.warning("the device hangs")
+        self._set_health(False)
+
     async def _on_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        """The caller sets the health by what comes of it; meanwhile it is bad if that takes too long."""
+        loop = asyncio.get_running_loop()
+        watch = loop.call_later(self._limits.hang_s, self._find_hanging) if self._limits.hang_s else None
+        try:
+            return await loop.run_in_executor(self._thread, call)
+        finally:
+            self._hangs = False
+            if watch is not None:
+                watch.cancel()

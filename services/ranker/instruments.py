@@ -51,11 +51,7 @@ class Instruments:
         """So many items failed even alone."""
         self._metrics.counter(RANKER_ITEMS_FAILED).inc(count)
 
-    def budget_halved(self, tokens: int) -> None:
-        """The device ran out of memory."""
-        self.budget_chosen(tokens)
-
-    def budget_chosen(self, tokens: int) -> None:
+    def budget_changed(self, tokens: int) -> None:
         """Tokens that a batch of Rank calls may have from now on."""
         self._metrics.gauge(RANKER_BATCH_BUDGET).set(tokens)
 

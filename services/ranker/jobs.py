@@ -114,10 +114,13 @@ class ModelScorer:
                 mine = [number for number, job in enumerate(batch) if job.model is model and number not in hopeless]
                 outcomes.update(zip(mine, _computed(model, [batch[number] for number in mine]), strict=True))
         except torch.OutOfMemoryError:
-            # Nothing of the failed batch may hold memory while it is tried again; so no `from`.
-            torch.cuda.empty_cache()
-            raise DeviceMemoryError from None
-        return [outcomes[number] for number in range(len(batch))]
+            pass
+        else:
+            return [outcomes[number] for number in range(len(batch))]
+        # Out here nothing of the failed batch holds memory any more.
+        outcomes.clear()
+        torch.cuda.empty_cache()
+        raise DeviceMemoryError
 
     def keep(self, job: Job, result: Outcome) -> None:
         """Puts item states and the user context into the caches."""

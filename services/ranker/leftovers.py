@@ -11,7 +11,7 @@ from functools import partial
 from services.ranker.batcher import Batcher
 from services.ranker.caches import BoundedLru, ItemKey, KnownItem
 from services.ranker.jobs import Job, Outcome, Row, cut
-from services.ranker.work import ClosedError, Done, OverloadedError, Priority, Urgency
+from services.ranker.work import ClosedError, DeviceLostError, Done, OverloadedError, Priority, Urgency
 from shared.clock import Clock
 from shared.model.ranking import RankingModel
 
@@ -32,10 +32,11 @@ class Leftovers:
         self._keys: set[ItemKey] = set()
         """Of the rows that wait: many calls may leave the same ones."""
 
-    def take(self, jobs: Sequence[Job], urgency: Urgency) -> None:
-        """Jobs that a call has ended without, if it is its deadline that ended it; bulk work is not taken up again."""
+    def take(self, jobs: Sequence[Job], urgency: Urgency, *, late: bool) -> None:
+        """Jobs that a call has ended without, if it is its deadline that ended it: then it was dropped as too late, or
+        its caller gave up about then. Bulk work is not taken up again."""
         now = self._clock.monotonic()
-        if urgency.priority is Priority.BULK or now < urgency.deadline - _NEAR_S:
+        if urgency.priority is Priority.BULK or not (late or now >= urgency.deadline - _NEAR_S):
             return
         for model in {id(job.model): job.model for job in jobs}.values():
             rows = [row for job in jobs if job.model is model for row in job.rows]
@@ -47,7 +48,7 @@ class Leftovers:
         for job in cut(model, list(wanted.values()), None, limit, scores=False):
             try:
                 (future,) = self._batcher.submit([job], Urgency(Priority.BULK, now + _WANTED_S))
-            except (OverloadedError, ClosedError):
+            except (OverloadedError, ClosedError, DeviceLostError):
                 return
             keys = {row.key for row in job.rows if row.key is not None}
             self._keys |= keys

@@ -1,6 +1,7 @@
 """What happens once, at the start of a ranker: choosing device, number format and batch size, by measuring them."""
 
 import logging
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,7 @@ def load(settings: RankerSettings, clock: Clock) -> Loaded:
 
     Raises:
         ValueError: when the model or the device cannot be had; the text says why.
+        DeviceMemoryError, RuntimeError: when the device has no memory for the model, or fails.
     """
     # Progress bars and load reports would break the log's lines of JSON; load_base checks what the reports tell.
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -61,21 +63,31 @@ def load(settings: RankerSettings, clock: Clock) -> Loaded:
 def _placement(settings: RankerSettings, base: Base, device: DeviceName) -> Placement:
     if settings.dtype != "auto":
         return Placement(device, settings.dtype)
-    seconds = [seconds_of_layer(base.bert, Placement(device, dtype)) for dtype in ("float32", "bfloat16")]
-    dtype = faster_dtype(*seconds)
-    fields = {"dtype": dtype, "float32_ms": round(seconds[0] * 1e3, 2), "bfloat16_ms": round(seconds[1] * 1e3, 2)}
+    float32_s, bfloat16_s = (_layer_s(base, Placement(device, dtype)) for dtype in ("float32", "bfloat16"))
+    dtype = faster_dtype(float32_s, bfloat16_s)
+    fields = {"dtype": dtype, "float32_ms": round(float32_s * 1e3, 2), "bfloat16_ms": round(bfloat16_s * 1e3, 2)}
     log.info("number format chosen by the time of one layer", extra={FIELDS: fields})
     return Placement(device, dtype)
+
+
+def _layer_s(base: Base, placement: Placement) -> float:
+    """Infinite where the device cannot compute in this format at all."""
+    try:
+        return seconds_of_layer(base.bert, placement)
+    except RuntimeError:
+        return math.inf
 
 
 def _limits(settings: RankerSettings, model: RankingModel, clock: Clock) -> BatchLimits:
     tokens = max(settings.max_batch_tokens, LEAST_BUDGET) if settings.max_batch_tokens else _measured(model, clock)
     bulk = max(settings.bulk_batch_tokens, LEAST_BUDGET) if settings.bulk_batch_tokens else bulk_budget(tokens)
+    bulk = min(bulk, tokens)  # or a Rank call would wait for more than a batch of its own
     return BatchLimits(
         queue_tokens=settings.max_queue_tokens or _QUEUED_BATCHES * tokens,
         interactive_tokens=tokens,
         bulk_tokens=bulk,
         idle_probe_s=settings.idle_probe_s,
+        hang_s=settings.hang_s,
     )
 
 

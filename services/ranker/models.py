@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from shared.model.ranking import RankingModel
-
-EVERY_SURFACE = ""
-"""The surface of a default that holds wherever a surface has none of its own."""
+from shared.model.registry import OTHER_SURFACES
 
 
 class UnknownModelError(LookupError):
@@ -45,7 +43,7 @@ class LineUp:
     defaults: Mapping[str, str]
 
     def surfaces_of(self, name: str) -> list[str]:
-        """The surfaces whose default is this name; see EVERY_SURFACE."""
+        """The surfaces whose default is this name; see OTHER_SURFACES."""
         return sorted(surface for surface, default in self.defaults.items() if default == name)
 
 
@@ -81,7 +79,7 @@ class Models:
             raise UnknownModelError
         every = {**models, self._built_in.name: self._built_in}
         known = {surface: name for surface, name in defaults.items() if name in every}
-        known.setdefault(EVERY_SURFACE, self._built_in.name)
+        known.setdefault(OTHER_SURFACES, self._built_in.name)
         self._line_up = LineUp(MappingProxyType(every), MappingProxyType(known))
 
     @property
@@ -89,14 +87,14 @@ class Models:
         """The line-up."""
         return self._line_up
 
-    def get(self, name: str, surface: str = EVERY_SURFACE) -> Served:
+    def get(self, name: str, surface: str = OTHER_SURFACES) -> Served:
         """The model of a name; without a name the surface's default.
 
         Raises:
             UnknownModelError: when there is none.
         """
         line_up = self._line_up
-        default = line_up.defaults.get(surface) or line_up.defaults.get(EVERY_SURFACE, "")
+        default = line_up.defaults.get(surface) or line_up.defaults.get(OTHER_SURFACES, "")
         try:
             return line_up.models[name or default]
         except KeyError:

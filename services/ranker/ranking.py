@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Literal, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from services.ranker.caches import Caches, ItemKey, KnownItem, context_key
 from services.ranker.jobs import ContextSlot, Job, Outcome, Row, cut
 from services.ranker.leftovers import Leftovers
 from services.ranker.texts import Texts
-from services.ranker.work import NO_DEADLINE, BatchFailedError, Done, Priority, Urgency
+from services.ranker.work import NO_DEADLINE, BatchFailedError, DeadlinePassedError, Done, Priority, Urgency
 from shared.clock import Clock
 from shared.model.ranking import Group, ItemState, Probabilities, RankingModel, Vectors
 from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
@@ -25,7 +26,9 @@ from shared.model.tokens import TokenIds
 
 NEGATIVE_ACTIONS = frozenset({"dislike", "hide"})
 """Left out of the user context: likeness to what the user refused must not raise a score."""
-_WARMED_AT_ONCE = 64
+_WARMED_AT_ONCE, _MOST_WARMED = 64, 10_000
+"""More would take minutes on a CPU, and even to list them would hold the event loop up."""
+_FIRST_ANSWER_S = 5.0
 
 CacheName = Literal["tokens", "items", "contexts"]
 
@@ -115,7 +118,7 @@ class Ranking:
             What Batcher.submit and its futures raise. Cancelling takes back what still waits.
         """
         read = [text_of_history(entry) for entry in history if entry.action not in NEGATIVE_ACTIONS]
-        call = await self._prepared(model, read, _wanted(candidates))
+        call = await self._prepared(model, read, _wanted(candidates), Priority.INTERACTIVE)
         urgency = Urgency(Priority.INTERACTIVE, deadline)
         if not model.two_tower:
             jobs = cut(model, call.rows, call.slot, self._limit(urgency), scores=True)
@@ -135,7 +138,7 @@ class Ranking:
 
         Raises: as `rank`.
         """
-        call = await self._prepared(model, (), _wanted(items))
+        call = await self._prepared(model, (), _wanted(items), Priority.BULK)
         computed, states = await self._encoded(model, call, Urgency(Priority.BULK, deadline))
         self._told(call, computed)
         made = [state for state in states if state is not None]
@@ -143,9 +146,11 @@ class Ranking:
         return [None if state is None else next(whole) for state in states]
 
     async def answers(self, model: RankingModel) -> bool:
-        """Whether a first real call, the way all take, gives finite probabilities. Raises: as `rank`."""
+        """Whether a first real call, the way all take, gives finite probabilities. It has a deadline, so that its turn
+        comes on a busy device too. Raises: as `rank`."""
+        deadline = self._parts.clock.monotonic() + _FIRST_ANSWER_S
         item = Item("", "", ItemText("the first text of the day", "news"))
-        ranked = await self.rank(model, [HistoryText("the last text of yesterday", "news")], [item])
+        ranked = await self.rank(model, [HistoryText("the last text of yesterday", "news")], [item], deadline)
         return bool(np.isfinite(ranked.probabilities).all())
 
     async def warm(self, model: RankingModel, like: RankingModel) -> int:
@@ -160,12 +165,12 @@ class Ranking:
         cache = self._parts.caches.items
         known = [
             _Wanted(key.item_id, key.revision, item.text)
-            for key, item in cache.newest_first()
+            for key, item in islice(cache.newest_first(), _MOST_WARMED)
             if key.computed_by == like.item_key
         ]
         room, warmed = cache.most_bytes // 2, list[ItemKey]()
         for start in range(0, len(known), _WARMED_AT_ONCE):
-            call = await self._prepared(model, (), known[start : start + _WARMED_AT_ONCE])
+            call = await self._prepared(model, (), known[start : start + _WARMED_AT_ONCE], Priority.BULK)
             _, states = await self._encoded(model, call, Urgency(Priority.BULK))
             for row, state in zip(call.rows, states, strict=True):
                 if row.key is not None and state is not None:
@@ -177,14 +182,16 @@ class Ranking:
             cache.get(key)
         return len(warmed)
 
-    async def _prepared(self, model: RankingModel, history: Sequence[str], items: Sequence[_Wanted]) -> "_Call":
+    async def _prepared(
+        self, model: RankingModel, history: Sequence[str], items: Sequence[_Wanted], priority: Priority
+    ) -> "_Call":
         """Everything known looked up, the rest as tokens."""
         began = self._parts.clock.monotonic()
         texts = [item.text for item in items]
         keys = [_key(model, item) for item in items]
         known = [None if key is None else self._parts.caches.items.get(key) for key in keys]
         unknown = [text for text, found in zip(texts, known, strict=True) if found is None]
-        context, plain = await self._texts.read(model.tokeniser, history, unknown)
+        context, plain = await self._texts.read(model.tokeniser, history, unknown, bulk=priority is Priority.BULK)
         rows = [
             Row(text, key, model.tokeniser.candidate(plain[text]))
             if found is None
@@ -225,7 +232,7 @@ class Ranking:
             unanswered = [job for job, future in zip(jobs, futures, strict=True) if not _answered(future)]
             for future in futures:  # one failed: the others are not wanted any more
                 future.cancel()
-            self._leftovers.take(unanswered, urgency)
+            self._leftovers.take(unanswered, urgency, late=any(map(_too_late, futures)))
 
     def _limit(self, urgency: Urgency) -> int:
         return self._parts.batcher.limits.of(urgency.priority)
@@ -270,6 +277,10 @@ class _Computed:
 
 def _answered(future: asyncio.Future[Done[Outcome]]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _too_late(future: asyncio.Future[Done[Outcome]]) -> bool:
+    return future.done() and not future.cancelled() and isinstance(future.exception(), DeadlinePassedError)
 
 
 def _wanted(items: Sequence[Item]) -> list[_Wanted]:

@@ -1,6 +1,7 @@
 """Wires the ranker: loads in a thread, starts the batcher, brings up the registry, is ready after real answers."""
 
 import asyncio
+import logging
 
 import grpc
 from homepage.ranker.v1 import ranker_pb2, ranker_pb2_grpc
@@ -15,10 +16,12 @@ from services.ranker.ranking import Parts, Ranking
 from services.ranker.servicer import RankerServicer, Room
 from services.ranker.settings import RankerSettings
 from services.ranker.switching import Switching, Workshop
-from services.ranker.work import BatchFailedError
+from services.ranker.work import BatchFailedError, DeviceMemoryError
 from shared.model.ranking import RankingModel
 from shared.server import Runtime
 from shared.start import StartError
+
+log = logging.getLogger(__name__)
 
 
 class RankerService:
@@ -47,6 +50,10 @@ class RankerService:
             loaded = await asyncio.to_thread(load, settings, clock)
         except ValueError as error:  # shared.model's own, written for whoever chose the model
             raise StartError(str(error)) from error
+        except (DeviceMemoryError, RuntimeError) as error:  # PyTorch's text may hold anything; the log has its kind
+            log.exception("the model cannot be computed here")
+            why = "the device fails, or has no memory for the model; HOMEPAGE_RANKER_DEVICE=cpu does without it"
+            raise StartError(why) from error
         instruments = Instruments(self._runtime.metrics, self._runtime.fitness)
         caches = Caches(_bounds(settings), clock)
         scorer = ModelScorer(caches)
@@ -60,7 +67,7 @@ class RankerService:
         workshop = Workshop(settings.registry, loaded.base, loaded.packed, settings.registry_poll_s)
         self._room.switching = Switching(workshop, self._room.models, ranking, clock, instruments.models_changed)
         await self._room.switching.begin()
-        instruments.budget_chosen(loaded.limits.interactive_tokens)
+        instruments.budget_changed(loaded.limits.interactive_tokens)
         instruments.watch_memory(caches)
 
     async def stop(self) -> None:

@@ -1,6 +1,7 @@
 """The gRPC face of the ranker: validates, translates, calls the core, translates back."""
 
 import math
+import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from homepage.types.v1 import event_pb2
 from services.ranker.models import Attempt, LineUp, Models, Served, UnknownModelError
 from services.ranker.ranking import Item, Ranking, Timings
 from services.ranker.switching import NoRegistryError, Switching
-from services.ranker.work import NO_DEADLINE, ClosedError, DeadlinePassedError, OverloadedError
+from services.ranker.work import NO_DEADLINE, ClosedError, DeadlinePassedError, DeviceLostError, OverloadedError
 from shared import call
 from shared.clock import Clock
 from shared.errors import Reason, ServiceError
@@ -24,6 +25,8 @@ from shared.timestamps import to_duration, to_timestamp
 from shared.validation import Checks
 
 MAX_HISTORY, MAX_CANDIDATES, MAX_EMBEDDED, MAX_PAGE = 500, 1000, 256, 1000
+DEFAULT_PAGE = 100
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
@@ -82,15 +85,18 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
     async def ListModels(
         self, request: ranker_pb2.ListModelsRequest, _context: Context
     ) -> ranker_pb2.ListModelsResponse:
-        """The models that answer, are being loaded or could not be; so few that one page holds them."""
+        """The models that answer, are being loaded or could not be."""
         checks = Checks()
         checks.number("page_size", request.page_size, 0, MAX_PAGE)
         checks.done()
-        if request.page_token:
-            raise ServiceError(Reason.INVALID_TOKEN, "page_token is not one of ours: all models are on the first page")
         models, line_up = self._room.models, self._room.models.now
         answering = [self._described(line_up.models[name], line_up) for name in sorted(line_up.models)]
-        return ranker_pb2.ListModelsResponse(models=[*answering, *map(_attempted, models.attempts())])
+        every = [*answering, *map(_attempted, models.attempts())]
+        start = _start(request.page_token, len(every))
+        end = start + (request.page_size or DEFAULT_PAGE)
+        return ranker_pb2.ListModelsResponse(
+            models=every[start:end], next_page_token=str(end) if end < len(every) else ""
+        )
 
     async def ActivateModel(
         self, request: ranker_pb2.ActivateModelRequest, _context: Context
@@ -146,6 +152,14 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
         )
 
 
+def _start(page_token: str, most: int) -> int:
+    """Where a page begins: the token says how many came before."""
+    start = int(page_token or "0") if _NUMBER.fullmatch(page_token or "0") else most + 1
+    if start > most:
+        raise ServiceError(Reason.INVALID_TOKEN, "page_token is not one of ours; begin with an empty one")
+    return start
+
+
 def _check_rank(request: ranker_pb2.RankRequest) -> None:
     checks = Checks()
     checks.text("surface", request.surface, 64)
@@ -163,6 +177,7 @@ def _check_rank(request: ranker_pb2.RankRequest) -> None:
 
 def _check_item(checks: Checks, path: str, item: ranker_pb2.ItemText) -> None:
     checks.text(f"{path}.item_id", item.item_id, 256, least=1)
+    checks.text(f"{path}.revision", item.revision, 256)
     checks.text(f"{path}.title", item.title, 1000, least=1)
     checks.text(f"{path}.category", item.category, 256)
     checks.text(f"{path}.publisher", item.publisher, 256)
@@ -193,6 +208,8 @@ async def _answered(answer: Awaitable[Answer]) -> Answer:
         raise ServiceError(Reason.DEADLINE_TOO_SHORT, "the deadline passed while the call was queued") from None
     except ClosedError:
         raise ServiceError(Reason.NOT_READY, "the ranker is going down", retry_after_s=1.0) from None
+    except DeviceLostError:  # any other failed batch is a defect
+        raise ServiceError(Reason.NOT_READY, "the device does not answer", retry_after_s=1.0) from None
 
 
 def _score(probabilities: list[float]) -> ranker_pb2.CandidateScore:

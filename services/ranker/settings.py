@@ -67,10 +67,14 @@ class RankerSettings(ServiceSettings):
         ge=0,
         le=2**40,
         description="Memory for what is known of items whoever the user is, in bytes: about 2 kB an item for vectors, "
-        "20 kB for hidden states, at width 384; hidden states stay in a GPU's memory",
+        "20 kB (float32: 40 kB) for hidden states, at width 384; hidden states stay in a GPU's memory",
     )
     context_cache_bytes: int = Field(
-        64 * 2**20, ge=0, le=2**40, description="Memory for what is known of users' contexts, in bytes"
+        128 * 2**20,
+        ge=0,
+        le=2**40,
+        description="Memory for what is known of users' contexts, in bytes: 2 kB a user for vectors, else 0.2 MB "
+        "(float32: 0.4 MB) for each layer above the split at width 384; in a GPU's memory",
     )
     context_cache_idle_s: float = Field(
         300.0, ge=0.1, le=86_400, description="Seconds after which a user's context that was not used is forgotten"
@@ -81,5 +85,11 @@ class RankerSettings(ServiceSettings):
         ge=0,
         le=3600,
         description="Seconds without work after which a small forward pass tells whether the device still answers; "
-        "health follows it. 0 = never",
+        "health follows it. 0 = only while it does not",
+    )
+    hang_s: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="Seconds after which a batch that has not ended counts as a device that does not answer. 0 = never",
     )

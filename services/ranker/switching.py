@@ -1,30 +1,30 @@
 """Brings the models of a registry up and swaps them without a failed or slowed call.
 
-A new version is loaded in a thread, computes a first answer, and encodes the items that its predecessor has cached,
-all at bulk priority beside the calls; only then does it take the name. Whatever goes wrong before is noted, and the
-predecessor stays. The registry is read again and again, so every ranker on it follows.
+A new version is loaded in a thread, computes a first answer as one call among the others, and encodes the items that
+its predecessor has cached, at bulk priority and for a limited time; then it takes the name. Whatever goes wrong before
+is noted, and the predecessor stays. The registry is read again and again, so every ranker on it follows.
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.ranker.models import EVERY_SURFACE, Attempt, Models, Served
+from services.ranker.models import Attempt, Models, Served
 from services.ranker.ranking import Ranking
-from services.ranker.work import BatchFailedError, OverloadedError
+from services.ranker.work import BatchFailedError, DeadlinePassedError, OverloadedError
 from shared.clock import Clock
 from shared.logs import FIELDS
 from shared.model.adapter import import_peft
 from shared.model.base import Base
 from shared.model.packed import PackedBert
 from shared.model.ranking import RankingModel
-from shared.model.registry import RegistryError, Serving, activate, read_serving
+from shared.model.registry import OTHER_SURFACES, RegistryError, Serving, activate, read_serving
 from shared.model.versions import VersionError, load_version
 from shared.model.zero_shot import ZERO_SHOT
 
@@ -34,16 +34,19 @@ T = TypeVar("T")
 
 RETRY_S = 30.0
 """A version that the registry wants and that failed is tried again: a shared volume may show its files late."""
+WARM_UP_S = 30.0
+"""A device that people keep busy may never get to the items of a new version, which must not wait for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What versions are loaded with. `folder` None = there is no registry."""
+    """What versions are loaded with. `folder` None = there is no registry; times in seconds."""
 
     folder: Path | None
     base: Base
     packed: PackedBert
     poll_s: float
+    warm_up_s: float = WARM_UP_S
 
 
 class NoRegistryError(Exception):
@@ -102,7 +105,7 @@ class Switching:
             OSError: when the registry cannot be written.
         After any of these nothing has changed.
         """
-        write = partial(activate, self._registry, name, version, surface)
+        write = partial(activate, self._registry, name, version, surface, stored=name != ZERO_SHOT)
         return await asyncio.shield(self._begun(self._activated(name, version, write)))
 
     @property
@@ -113,9 +116,12 @@ class Switching:
 
     async def _activated(self, name: str, version: str, write: Callable[[], Serving]) -> Served:
         async with self._one_at_a_time:
-            served = await self._brought_up(name, version)
+            serving = await self._in_thread(partial(read_serving, self._registry))
+            known = name in serving.current or await self._in_thread((self._registry / name).is_dir)
+            served = await self._brought_up(name, version, noted=known)  # or anybody could fill the list of attempts
             serving = await self._in_thread(write)
-            await self._apply(serving, {name: served})
+            self._line_up(served, serving)
+            await self._apply(serving)
             return served
 
     async def _watch(self) -> None:
@@ -142,45 +148,53 @@ class Switching:
             self._unreadable = ""
             again = self._clock.monotonic() >= self._retry_at
             if serving != Serving() and (again or serving != self._applied):
-                await self._apply(serving, {})
+                await self._apply(serving)
 
-    async def _apply(self, serving: Serving, ready: Mapping[str, Served]) -> None:
-        """Lines up what the registry says; a name whose version fails keeps the model it has."""
-        before = self._models.now.models
-        after: dict[str, Served] = {}
+    async def _apply(self, serving: Serving) -> None:
+        """Lines up what the registry says, each as soon as it is ready; a name whose version fails keeps its model."""
         retry_at = math.inf
         for name, version in serving.current.items():
             if name == ZERO_SHOT:
                 continue  # always there; the version is what another base may have called it
             try:
-                after[name] = ready.get(name) or await self._brought_up(name, version)
+                self._line_up(await self._brought_up(name, version), serving)
             except (VersionError, OverloadedError):  # noted and logged
                 retry_at = self._clock.monotonic() + RETRY_S
-                if name in before:
-                    after[name] = before[name]
         for attempt in self._models.attempts():
             if attempt.name not in serving.current:
                 self._models.forget_attempt(attempt.name)
-        self._models.line_up(after, serving.defaults)
+        wanted = {name: served for name, served in self._models.now.models.items() if name in serving.current}
+        self._models.line_up(wanted, serving.defaults)
         self._applied, self._retry_at = serving, retry_at
         self._changed(self._models)
 
-    async def _brought_up(self, name: str, version: str) -> Served:
-        """The version, loaded and warmed up; where that fails, the attempt stays noted.
+    def _line_up(self, served: Served, serving: Serving) -> None:
+        """One model takes its name, and every surface whose default is ready now; all else stays for the time being."""
+        now = self._models.now
+        models = {**now.models, served.name: served}
+        ready = {surface: name for surface, name in serving.defaults.items() if name in models}
+        self._models.line_up(models, {**now.defaults, **ready})
+        self._changed(self._models)
+
+    async def _brought_up(self, name: str, version: str, *, noted: bool = True) -> Served:
+        """The version, loaded and warmed up; the attempt is noted if `noted`, and stays so where it fails.
 
         Raises:
             VersionError, OverloadedError: see `activate`.
         """
         served = self._models.now.models.get(name)
         if served is None or served.version != version:
-            self._models.attempt(Attempt(name, version))
+            if noted:
+                self._models.attempt(Attempt(name, version))
             told = {"model": name, "version": version}
             try:
                 model = await self._tried(name, version)
             except (VersionError, OverloadedError) as error:
-                self._models.attempt(Attempt(name, version, str(error)))
-                self._changed(self._models)
-                log.error("model refused", extra={FIELDS: {**told, "why": str(error)}})
+                why = str(error) if isinstance(error, VersionError) else "there is no room to try it now"
+                if noted:
+                    self._models.attempt(Attempt(name, version, why))
+                    self._changed(self._models)
+                log.error("model refused", extra={FIELDS: {**told, "why": why}})
                 raise
             served = Served(model, self._clock.now())
             log.info("model loaded", extra={FIELDS: told})
@@ -193,7 +207,7 @@ class Switching:
         if name == ZERO_SHOT:
             built_in = line_up.models[name].version
             raise VersionError(f"the model {name} is built in and has one version, {built_in}; activate that")
-        predecessor = line_up.models.get(name) or line_up.models[line_up.defaults[EVERY_SURFACE]]
+        predecessor = line_up.models.get(name) or line_up.models[line_up.defaults[OTHER_SURFACES]]
         try:
             folder = self._registry / name / version
             model = await self._in_thread(partial(load_version, folder, self._workshop.base, self._workshop.packed))
@@ -202,6 +216,8 @@ class Switching:
             await self._warmed_up(model, predecessor.model)
         except (VersionError, OverloadedError):
             raise
+        except DeadlinePassedError:  # of its first answer; the caller's is none of our business
+            raise OverloadedError(RETRY_S) from None
         except Exception as error:  # of PyTorch, for want of memory, or of a device that has died
             log.exception("model not loaded")
             why = "it cannot be loaded on this machine; the ranker's log has the cause"
@@ -209,10 +225,11 @@ class Switching:
         return model
 
     async def _warmed_up(self, model: RankingModel, predecessor: RankingModel) -> None:
-        """Calls go before: warming ends where there is no room for it."""
+        """Calls go before: warming ends where there is no room or no time for it."""
         try:
-            await self._ranking.warm(model, like=predecessor)
-        except (OverloadedError, BatchFailedError):
+            async with asyncio.timeout(self._workshop.warm_up_s):
+                await self._ranking.warm(model, like=predecessor)
+        except (OverloadedError, BatchFailedError, TimeoutError):
             log.warning("not all items of the old model could be encoded for the new one")
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

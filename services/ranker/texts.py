@@ -1,6 +1,7 @@
 """Texts to tokens, with a cache in front: a text that was read before costs no tokenizer.
 
-Tokenizers bear one thread only, and block; so there is one thread for them, off the event loop.
+Tokenizers bear one thread only, and block; so there is one thread for them, off the event loop. Bulk work gets it for
+a few texts at a time, and one bulk call after another, so that no other call waits for more than one such turn.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from services.ranker.caches import BoundedLru, packed_ids, unpacked_ids
 from shared.model.tokens import TokenIds, Tokeniser
 
-_ENTRIES_AT_ONCE = 16
+_ENTRIES_AT_ONCE = _BULK_AT_ONCE = 16
 """Of a history: most of a long one has no room in the context, and need not be read."""
 
 
@@ -21,6 +22,7 @@ class Texts:
         """`looked_up` is told hits and misses of each call."""
         self._cache = cache
         self._looked_up = looked_up
+        self._bulk = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ranker-tokenise")
 
     def close(self) -> None:
@@ -28,7 +30,7 @@ class Texts:
         self._thread.shutdown()
 
     async def read(
-        self, tokeniser: Tokeniser, history: Sequence[str], items: Sequence[str]
+        self, tokeniser: Tokeniser, history: Sequence[str], items: Sequence[str], *, bulk: bool
     ) -> tuple[TokenIds, dict[str, TokenIds]]:
         """The user context of a history, newest first, and the plain token ids of every item's text."""
         known: dict[str, TokenIds] = {}
@@ -42,12 +44,25 @@ class Texts:
         if known_context is not None:
             self._looked_up(hits, 0)
             return known_context, known
+        if bulk:
+            async with self._bulk:
+                for start in range(0, len(missing), _BULK_AT_ONCE):
+                    await self._tokenised(tokeniser, (), missing[start : start + _BULK_AT_ONCE], known)
+            missing = []
+        context = await self._tokenised(tokeniser, history, missing, known)
+        self._looked_up(hits, len(known) - hits)
+        return context, known
+
+    async def _tokenised(
+        self, tokeniser: Tokeniser, history: Sequence[str], items: Sequence[str], known: dict[str, TokenIds]
+    ) -> TokenIds:
+        """The context; what was not known is added to `known` and to the cache."""
         loop = asyncio.get_running_loop()
-        context, new = await loop.run_in_executor(self._thread, _tokenise, tokeniser, history, missing, known)
+        context, new = await loop.run_in_executor(self._thread, _tokenise, tokeniser, history, items, known)
         for text, plain in new.items():
             self._cache.put(text, packed_ids(plain))
-        self._looked_up(hits, len(new))
-        return context, known | new
+        known.update(new)
+        return context
 
 
 def _known_context(tokeniser: Tokeniser, history: Sequence[str], known: dict[str, TokenIds]) -> TokenIds | None:

@@ -47,25 +47,40 @@ class Done(Generic[Result]):
 class BatchLimits:
     """In tokens. A single job over its limit is computed alone, in parts that fit if it can be split.
 
-    After `idle_probe_s` seconds without work the scorer's health is asked; 0 = never.
+    After `idle_probe_s` seconds without work the scorer's health is asked; 0 = only while the device does not answer,
+    every `unhealthy_probe_s` seconds. What is computed for more than `hang_s` seconds hangs; 0 = nothing ever does.
     """
 
     queue_tokens: int
     interactive_tokens: int
     bulk_tokens: int
     idle_probe_s: float = 0.0
+    unhealthy_probe_s: float = 10.0
+    hang_s: float = 60.0
 
     def of(self, priority: Priority) -> int:
         """Tokens of a batch of this priority."""
         return self.interactive_tokens if priority is Priority.INTERACTIVE else self.bulk_tokens
 
     def queue_of(self, priority: Priority) -> int:
-        """Tokens that may wait after work of this priority came: bulk work leaves half of the queue to people."""
+        """Tokens that may wait after work of this priority came, its own and what goes before it."""
         return self.queue_tokens if priority is Priority.INTERACTIVE else self.queue_tokens // 2
 
     def halved(self) -> "BatchLimits":
         """Limits for a device that had no memory for these."""
         return replace(self, interactive_tokens=halved(self.interactive_tokens), bulk_tokens=halved(self.bulk_tokens))
+
+    def doubled(self, most: "BatchLimits") -> "BatchLimits":
+        """Limits for a device that has had memory for these for long; not above `most`."""
+        return replace(
+            self,
+            interactive_tokens=min(2 * self.interactive_tokens, most.interactive_tokens),
+            bulk_tokens=min(2 * self.bulk_tokens, most.bulk_tokens),
+        )
+
+    def probe_s(self, healthy: bool) -> float | None:
+        """Seconds without work until the health is asked; None = never."""
+        return self.idle_probe_s or (None if healthy else self.unhealthy_probe_s)
 
 
 def halved(tokens: int) -> int:
@@ -115,7 +130,11 @@ class DeadlinePassedError(Exception):
 
 
 class BatchFailedError(Exception):
-    """The batch that this work was in could not be computed; the cause is in the log."""
+    """The batch that this work was in could not be computed; the cause is in the log. It may be tried again."""
+
+
+class DeviceLostError(BatchFailedError):
+    """The device was found dead, or hangs."""
 
 
 class DeviceMemoryError(Exception):

@@ -5,15 +5,19 @@ exp(log-sum-exp), as in FlashAttention (Dao et al., 2022). So a user's keys are 
 user's candidates at once, instead of being copied to every candidate.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from shared.model.packing import Packing
+
+_AMPERE = (8, 0)
+"""Compute capability from which FlashAttention runs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +71,7 @@ def joined(first: Attended, second: Attended) -> Tensor:
 
 def attention_for(device: torch.device, dtype: torch.dtype) -> Attention:
     """The fastest way on a device that computes in `dtype`."""
-    if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
+    if device.type == "cuda" and dtype is torch.bfloat16 and torch.cuda.get_device_capability(device) >= _AMPERE:
         kernel = _varlen_kernel()
         if kernel is not None:
             return VarlenAttention(kernel)
@@ -177,7 +181,11 @@ def _varlen_kernel() -> VarlenKernel | None:
         from torch.nn.attention.varlen import AuxRequest, varlen_attn
     except ImportError:
         return None
-    return cast(VarlenKernel, partial(varlen_attn, return_aux=AuxRequest(lse=True)))
+    fixed: dict[str, Any] = {"return_aux": AuxRequest(lse=True)}
+    if "num_splits" in inspect.signature(varlen_attn).parameters:
+        # Splitting keys would make a row depend on its batch. It also rules out cuDNN, which plans anew for each shape.
+        fixed["num_splits"] = 1
+    return cast(VarlenKernel, partial(varlen_attn, **fixed))
 
 
 def _bounds(counts: Sequence[int], device: torch.device) -> Tensor:

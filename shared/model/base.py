@@ -109,6 +109,8 @@ def _load(location: str, base_id: str, sha256: str, *, local_files_only: bool) -
     if config.model_type != "bert":
         # BertModel would load another architecture without a word, with random weights where names differ.
         raise BaseModelError(f"{base_id} is of type {config.model_type}; only BERT models can be a base")
+    if getattr(config, "position_embedding_type", "absolute") != "absolute" or config.hidden_act != "gelu":
+        raise BaseModelError(f"{base_id}: only BERT models with absolute positions and gelu can be a base")
     with _reading(base_id, "tokenizer.json"):
         tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local_files_only)
     _check_tokenizer(base_id, tokenizer, config.vocab_size)

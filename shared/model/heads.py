@@ -21,7 +21,7 @@ class Heads:
     weight: Tensor | None = None
     """[actions, width], of the pooled state."""
     similarity: Tensor | None = None
-    """[actions], of the cosine between the means of the user's and the candidate's last hidden states."""
+    """[actions], of the cosine between the mean of the user's last hidden states and the candidate's pooled state."""
 
     def check(self, actions: int, width: int) -> None:
         """Whether the shapes fit.

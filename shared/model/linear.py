@@ -25,7 +25,10 @@ class Linear(Protocol):
 def prepared(weight: Tensor, bias: Tensor, *, gelu: bool = False) -> Linear:
     """The layer with this weight [out, in] and bias [out], on the device where they lie; `gelu`: exact GELU after."""
     if weight.device.type == "cpu" and _onednn_has_linear():
-        return _Reordered(weight, bias, gelu=gelu)
+        try:
+            return _Reordered(weight, bias, gelu=gelu)
+        except RuntimeError:  # this processor lacks the instructions for this format; PyTorch's own layer needs none
+            pass
     return _Plain(weight, bias, gelu=gelu)
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 from shared.model.text import TEMPLATE_VERSION
 
 Pooling = Literal["mean", "first", "last"]
+_TEXT_OF_ITS_OWN = (0, True, 0)
+"""Offset, [CLS] and token type of a text that is read as a sentence encoder reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,9 @@ class ModelManifest:
     @property
     def embedding_version(self) -> str:
         """Names everything that the vector of an item depends on; vectors of two versions must not be compared."""
-        limit, template = self.layout.max_candidate_tokens, self.template_version
-        adapter = f"-{self.version}" if self.adapted else ""
-        return f"{self.base_id}-{self.base_sha256[:8]}{adapter}-mean-{limit}-t{template}"
+        layout = self.layout
+        adapter = f"-{self.name}-{self.version}" if self.adapted else ""
+        text = (layout.candidate_offset, layout.candidate_cls, layout.candidate_token_type)
+        apart = "" if text == _TEXT_OF_ITS_OWN else "-{}-{:d}-{}".format(*text)
+        limit = layout.max_candidate_tokens
+        return f"{self.base_id}-{self.base_sha256[:8]}{adapter}-mean-{limit}{apart}-t{self.template_version}"

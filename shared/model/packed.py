@@ -58,14 +58,8 @@ class PackedBert:
     def __init__(
         self, bert: BertModel, placement: Placement, like: "tuple[BertModel, PackedBert] | None" = None
     ) -> None:
-        """`like`: another model and its packed form on the same placement; what is equal is shared with it.
-
-        Raises:
-            ValueError: for an activation other than BERT's.
-        """
+        """`like`: another model and its packed form on the same placement; what is equal is shared with it."""
         config = bert.config
-        if config.hidden_act != "gelu":
-            raise ValueError(f"activation {config.hidden_act} is not supported; BERT's is gelu")
         self.placement = placement
         self.device = torch.device(placement.device)
         self.dtype = torch.bfloat16 if placement.dtype == "bfloat16" else torch.float32

@@ -5,6 +5,7 @@ candidate (`UserContext`) for all candidates; both are values that a caller may 
 state is its token ids, with all layers its vector, in between its hidden states below the layer that meets the user.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -94,6 +95,8 @@ class RankingModel:
         heads.check(len(manifest.actions), base.width)
         if len(manifest.calibration) != len(manifest.actions):
             raise ValueError("there must be one calibration for each action")
+        if not all(platt.slope > 0 for platt in manifest.calibration):
+            raise ValueError("the slope of every calibration must be above 0, or it would turn the order round")
         if manifest.layout.split_depth == bert.depth and manifest.layout.pooling != "mean":
             raise ValueError("a model whose candidates never meet the user compares means; its pooling must be mean")
         self.base = base
@@ -117,7 +120,11 @@ class RankingModel:
 
     @torch.inference_mode()
     def encode_items(self, texts: Sequence[TokenIds]) -> list[ItemState]:
-        """The state of each item, in order; each owns its memory. No text may be empty."""
+        """The state of each item, in order; each owns its memory. No text may be empty.
+
+        Raises:
+            FloatingPointError: when the model makes of an item what is not finite; nothing of it may be kept.
+        """
         if not self.caches_items:
             return [torch.tensor(text, dtype=torch.int32) for text in texts]
         states: list[ItemState | None] = [None] * len(texts)
@@ -128,6 +135,7 @@ class RankingModel:
             hidden = self._embedded([texts[row] for row in rows], packing)
             for depth in range(self._layout.split_depth):
                 hidden, _ = self.bert.through(depth, hidden, packing)
+            _require_finite(hidden)
             parts = _vectors(hidden, packing).cpu() if self.two_tower else torch.split(hidden, [*packing.lengths])
             for row, part in zip(rows, parts, strict=True):
                 states[row] = part.clone()  # a view would keep the whole chunk alive
@@ -135,7 +143,11 @@ class RankingModel:
 
     @torch.inference_mode()
     def encode_contexts(self, texts: Sequence[TokenIds]) -> list[UserContext]:
-        """The context of each user, in order; each owns its memory. No text may be empty."""
+        """The context of each user, in order; each owns its memory. No text may be empty.
+
+        Raises:
+            FloatingPointError: as encode_items.
+        """
         found: list[UserContext] = []
         for rows in chunks([len(text) for text in texts], self._chunk_tokens):
             found += self._contexts([texts[row] for row in rows])
@@ -166,6 +178,7 @@ class RankingModel:
                 hidden, made = self.bert.through(depth, hidden, packing)
                 if depth >= self._layout.split_depth:
                     layers.append(made)
+        _require_finite(hidden)
         vectors = list(_vectors(hidden, packing).to(self._heads.bias.device)) if compares else [None] * len(texts)
         keys = [torch.split(layer.keys, [*packing.lengths]) for layer in layers]
         values = [torch.split(layer.values, [*packing.lengths]) for layer in layers]
@@ -191,12 +204,12 @@ class RankingModel:
         logits = torch.empty(len(states), len(self.manifest.actions), device=self.bert.device)
         for run in chunks([len(states[row]) for row in order], self._chunk_tokens):
             rows = [order[each] for each in run]
-            numbers = sorted({of[row] for row in rows})
+            counts = Counter(of[row] for row in rows)  # in the order of the rows, which is that of the groups
             chunk = _Chunk(
                 rows,
                 pack_segments([len(states[row]) for row in rows], self.bert.device),
-                [groups[number] for number in numbers],
-                [sum(of[row] == number for row in rows) for number in numbers],
+                [groups[number] for number in counts],
+                [*counts.values()],
             )
             logits[rows] = self._through_upper(chunk, [states[row] for row in rows])
         return logits
@@ -228,6 +241,12 @@ class RankingModel:
     def _embedded(self, texts: Sequence[TokenIds] | Sequence[Tensor], packing: Packing) -> Tensor:
         positions = packing.place_of + self._layout.candidate_offset
         return self.bert.embed(_ids(texts, self.bert.device), positions, self._layout.candidate_token_type)
+
+
+def _require_finite(hidden: Tensor) -> None:
+    """Waits for the device: what it was given is done when this returns."""
+    if not hidden.isfinite().all():
+        raise FloatingPointError("hidden states are not finite")
 
 
 def _ids(texts: Sequence[TokenIds] | Sequence[Tensor], device: torch.device) -> Tensor:

@@ -29,6 +29,7 @@ OTHER_SURFACES = ""
 """Stands for every surface that has no default of its own."""
 _MOST_SURFACE_CHARACTERS = 64
 _SERVING = "serving.json"
+_MANIFEST = "manifest.json"
 _LOCK = ".lock"
 
 
@@ -58,8 +59,9 @@ def read_serving(folder: Path) -> Serving:
     """What serves; nothing before the first activation.
 
     Raises:
-        RegistryError: when the file is damaged.
+        RegistryError: when there is no such folder, or the file is damaged.
     """
+    _check_folder(folder)
     try:
         serving = decoded(Serving, parsed((folder / _SERVING).read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
@@ -76,25 +78,29 @@ def read_serving(folder: Path) -> Serving:
     return serving
 
 
-def activate(folder: Path, name: str, version: str, surface: str) -> Serving:
+def activate(folder: Path, name: str, version: str, surface: str, *, stored: bool = True) -> Serving:
     """Makes a version answer for its model, and the model the default of a surface; returns what serves then.
 
     It is on disk when this returns. Waits for other writers, so call it off an event loop.
 
     Args:
-        folder: the registry; it is made if need be.
+        folder: the registry.
         name: of the model.
         version: of the model; whether it can be served is for the caller to find out before.
         surface: 1 to 64 characters, or OTHER_SURFACES, which leaves those with a default of their own as they are.
+        stored: whether the version is one of the registry's; a built-in model's is not.
 
     Raises:
-        RegistryError: for a name, version or surface that cannot be one, or when the file is damaged.
+        RegistryError: for a name, version or surface that cannot be one, when the registry or the version does not
+            exist, or when the file is damaged.
         OSError: when the registry cannot be written.
     """
     _check_names(name, version)
     _check_surface(surface)
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_folder(folder)
     with _only_writer(folder):
+        if stored and not (folder / name / version / _MANIFEST).exists():  # only here is nobody pruning
+            raise RegistryError(f"model version {name}/{version}: it has gone meanwhile; activate one that is there")
         before = read_serving(folder)
         after = Serving({**before.current, name: version}, {**before.defaults, surface: name})
         unfinished = folder / f"{TEMPORARY}{_SERVING}"
@@ -102,11 +108,6 @@ def activate(folder: Path, name: str, version: str, surface: str) -> Serving:
         unfinished.replace(folder / _SERVING)
         flush_folder(folder)
     return after
-
-
-def names(folder: Path) -> tuple[str, ...]:
-    """The models that have a folder, in alphabetical order."""
-    return tuple(sorted(each.name for each in subfolders(folder)))
 
 
 def versions_of(folder: Path, name: str) -> tuple[str, ...]:
@@ -121,9 +122,11 @@ def prune(folder: Path, name: str, keep: int) -> tuple[str, ...]:
     """Removes all versions of a model but the newest `keep` and the current one; returns what was removed.
 
     Raises:
-        RegistryError: when serving.json is damaged: then nobody can tell which version is current.
+        RegistryError: when serving.json is damaged: then nobody can tell which version is current; or when there is
+            no such folder.
         OSError: when the registry cannot be written.
     """
+    _check_folder(folder)
     with _only_writer(folder):
         current = read_serving(folder).version_of(name)
         versions = versions_of(folder, name)
@@ -141,6 +144,12 @@ def _only_writer(folder: Path) -> Iterator[None]:
     with (folder / _LOCK).open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _check_folder(folder: Path) -> None:
+    """A folder that is not there is never made: it may be a volume that is not mounted, or a misspelt path."""
+    if not folder.is_dir():
+        raise RegistryError("the registry folder does not exist; make it, mount it, or correct its path")
 
 
 def _check_names(*each: str) -> None:

@@ -154,7 +154,7 @@ class Observed:
     def items_failed(self, count: int) -> None:
         self.failed_items += count
 
-    def budget_halved(self, tokens: int) -> None:
+    def budget_changed(self, tokens: int) -> None:
         self.budgets.append(tokens)
 
     def health_changed(self, healthy: bool) -> None:

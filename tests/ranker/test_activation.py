@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from homepage.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 
+from services.ranker.jobs import ModelScorer
 from services.ranker.ranking import Item
 from shared.errors import Reason, ServiceError
 from shared.model.base import Base
@@ -77,6 +78,15 @@ class Caller:
     async def models(self) -> dict[tuple[str, str], ranker_pb2.Model]:
         listed = await self._stub.ListModels(ranker_pb2.ListModelsRequest())
         return {(model.name, model.version): model for model in listed.models}
+
+    async def pages(self, size: int) -> list[list[str]]:
+        """The names on each page of ListModels."""
+        found, token = [], ""
+        while not found or token:
+            page = await self._stub.ListModels(ranker_pb2.ListModelsRequest(page_size=size, page_token=token))
+            found.append([model.name for model in page.models])
+            token = page.next_page_token
+        return found
 
     async def until_listed(self, holds: Callable[[dict[tuple[str, str], ranker_pb2.Model]], bool]) -> None:
         async with asyncio.timeout(SOON):
@@ -180,6 +190,26 @@ async def test_a_registry_that_cannot_be_written_is_unavailable(caller: Caller, 
     assert (await caller.rank("zero-shot")).model_version
 
 
+async def test_while_the_device_does_not_answer_calls_are_told_to_come_back(
+    host: ServiceHost, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    async with grpc.aio.insecure_channel(host.address) as channel:  # our own would retry and leave a sick ranker alone
+        caller = Caller(ranker_pb2_grpc.RankerStub(channel), store)
+        with monkeypatch.context() as device:
+            device.setattr(ModelScorer, "score", broken)
+            device.setattr(ModelScorer, "healthy", broken)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await caller.rank("zero-shot")
+        await caller.rank("zero-shot")
+    told = from_rpc_error(refused.value)
+    assert told is not None
+    assert (refused.value.code(), told.reason) == (grpc.StatusCode.UNAVAILABLE, Reason.NOT_READY)
+    assert (told.message, told.retry_after_s) == ("the device does not answer", 1.0)
+
+
 async def test_calls_are_answered_while_a_version_is_loading(caller: Caller, registry: Path) -> None:
     await caller.activate("news", "v1")
     with HeldFile(registry / "news" / "v2" / "manifest.json") as held:
@@ -228,6 +258,13 @@ async def test_the_first_call_after_a_swap_finds_all_items_known(caller: Caller)
         await caller.activate("news", version)
         answer = await caller.rank("news")
         assert (answer.model_version, answer.timings.cached_candidates) == (version, len(ITEMS))
+
+
+async def test_models_are_listed_page_by_page(caller: Caller) -> None:
+    await caller.activate("news", "v1")
+    await caller.activate("sport", "v1", "sport page")
+    assert await caller.pages(2) == [["news", "sport"], ["zero-shot"]]
+    assert await caller.pages(3) == [["news", "sport", "zero-shot"]]
 
 
 async def test_calls_during_swaps_all_succeed_each_wholly_by_one_version(caller: Caller) -> None:

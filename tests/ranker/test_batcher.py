@@ -4,13 +4,16 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from services.ranker.batcher import Batcher
 from services.ranker.work import (
+    BatchLimits,
     ClosedError,
     DeadlinePassedError,
+    DeviceLostError,
     Done,
     OverloadedError,
     Priority,
@@ -20,8 +23,8 @@ from tests.ranker.batcher_bench import BULK, INTERACTIVE, LIMITS, NOW, SOON, Ben
 
 
 class HeldBench(Bench[HeldScorer]):
-    def __init__(self) -> None:
-        super().__init__(HeldScorer())
+    def __init__(self, limits: BatchLimits = LIMITS) -> None:
+        super().__init__(HeldScorer(), limits)
 
     async def hold(self) -> Future:
         """Keeps the compute thread busy, so that what follows queues up."""
@@ -157,21 +160,15 @@ async def test_cancelled_work_frees_its_room_at_once_and_is_never_computed(bench
     assert bench.observed.dropped == ["overload", "cancelled"]
 
 
-async def test_cancelled_work_does_not_pile_up_behind_more_urgent_work(bench: HeldBench) -> None:
+async def test_cancelled_work_does_not_pile_up_while_a_batch_is_computed(bench: HeldBench) -> None:
     await bench.hold()
     works = [job(f"bulk-{row}", tokens=1) for row in range(20)]
     last = weakref.ref(works[-1])
     _, *bulk = bench.batcher.submit(works, BULK)
-    bench.submit("first")
-    bench.scorer.let_go()
-    assert await bench.scorer.next_batch() == ["first"]
     for future in bulk:
         future.cancel()
     await asyncio.wait(bulk)
     del works, bulk, future
-    bench.submit("second")
-    bench.scorer.let_go()
-    assert await bench.scorer.next_batch() == ["second"]
     gc.collect()
     assert last() is None
 
@@ -217,13 +214,24 @@ async def test_a_batch_that_failed_says_nothing_of_the_speed(bench: HeldBench) -
     assert refused.value.retry_after_s < 1.0
 
 
-async def test_bulk_work_cannot_fill_the_queue_against_interactive_work(bench: HeldBench) -> None:
+@pytest.mark.parametrize("bulk", [50, 1000])
+async def test_no_amount_of_bulk_work_takes_room_from_interactive_work(bench: HeldBench, bulk: int) -> None:
     await bench.hold()
-    bench.submit("bulk", tokens=50, urgency=BULK)
+    bench.submit("bulk", tokens=bulk, urgency=BULK)
     with pytest.raises(OverloadedError):
         bench.submit("more bulk", tokens=1, urgency=BULK)
+    bench.submit("now", tokens=60)
+    bench.submit("now, too", tokens=40)
+    with pytest.raises(OverloadedError):
+        bench.submit("too much", tokens=1)
+    assert bench.observed.waiting == (bulk + 100, 3)
+
+
+async def test_bulk_work_is_refused_when_interactive_work_fills_half_of_the_queue(bench: HeldBench) -> None:
+    await bench.hold()
     bench.submit("now", tokens=50)
-    assert bench.observed.waiting == (100, 2)
+    with pytest.raises(OverloadedError):
+        bench.submit("bulk", tokens=1, urgency=BULK)
 
 
 async def test_a_call_larger_than_the_queue_is_taken_while_nothing_waits(bench: HeldBench) -> None:
@@ -242,6 +250,31 @@ async def test_new_budgets_hold_for_the_batches_to_come(bench: HeldBench) -> Non
     bench.scorer.let_go(4)
     assert [await bench.scorer.next_batch() for _ in range(3)] == [["a"], ["b"], ["bulk-a", "bulk-b"]]
     assert bench.batcher.limits.queue_tokens == LIMITS.queue_tokens
+
+
+async def test_a_batch_that_hangs_makes_the_device_unhealthy_and_work_is_refused_until_it_returns() -> None:
+    bench = HeldBench(replace(LIMITS, hang_s=0.002))
+    held = await bench.hold()
+    assert await asyncio.wait_for(bench.observed.health.get(), SOON) is False
+    with pytest.raises(DeviceLostError):
+        bench.submit("refused")
+    assert bench.observed.waiting == (0, 0)
+    bench.scorer.let_go(2)
+    assert await result(held) == ("HELD",)
+    assert await asyncio.wait_for(bench.observed.health.get(), SOON) is True
+    assert await result(bench.submit("fine")) == ("FINE",)
+    await bench.drain()
+
+
+async def test_without_a_limit_of_time_no_batch_hangs() -> None:
+    bench = HeldBench(replace(LIMITS, hang_s=0.0))
+    await bench.hold()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    bench.submit("taken")
+    assert bench.observed.health.empty()
+    bench.scorer.let_go(2)
+    await bench.drain()
 
 
 async def test_a_batcher_that_was_not_started_takes_nothing() -> None:

@@ -7,7 +7,15 @@ from itertools import pairwise
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.ranker.work import NO_DEADLINE, BatchLimits, DeadlinePassedError, Priority, Urgency, halved
+from services.ranker.work import (
+    NO_DEADLINE,
+    BatchFailedError,
+    BatchLimits,
+    DeadlinePassedError,
+    Priority,
+    Urgency,
+    halved,
+)
 from tests.ranker.batcher_bench import FAILED, NOW, SOON, Bench, FakeScorer, Future, Item, Job
 
 
@@ -68,11 +76,11 @@ async def play(story: Story) -> tuple[FakeScorer, Bench[FakeScorer], list[list[F
     return scorer, bench, futures
 
 
-def expected(story: Story, job: Job) -> tuple[str, ...]:
-    """An item's result depends on that item alone."""
-    return tuple(
-        FAILED if item.name in story.poison or item.tokens > story.memory else item.name.upper() for item in job.items
-    )
+def expected(story: Story, job: Job) -> tuple[str, ...] | None:
+    """An item's result depends on that item alone; None when there is an item for which there is no memory."""
+    if any(item.tokens > story.memory for item in job.items):
+        return None
+    return tuple(FAILED if item.name in story.poison else item.name.upper() for item in job.items)
 
 
 @given(stories())
@@ -85,6 +93,8 @@ def test_every_job_gets_its_own_right_answer_however_it_was_batched_and_split(st
                 assert future.cancelled()
             elif call.urgency.deadline <= NOW:
                 assert isinstance(future.exception(), DeadlinePassedError)
+            elif expected(story, job) is None:
+                assert type(future.exception()) is BatchFailedError
             else:
                 assert future.result().result == expected(story, job)
                 kept.append(job)
@@ -113,14 +123,22 @@ def test_batches_follow_urgency_and_arrival_keep_priorities_apart_and_hold_nothi
 
 @given(stories())
 def test_no_attempt_is_larger_than_its_limit_unless_it_is_a_single_item(story: Story) -> None:
-    scorer, _, _ = asyncio.run(play(story))
-    urgency = {item: call.urgency for call in story.calls for job in call.jobs for item in job.items}
-    limits = dict.fromkeys(Priority, 0) | {priority: story.limits.of(priority) for priority in Priority}
+    scorer, bench, _ = asyncio.run(play(story))
+    computed = iter(dict.fromkeys(item for call in scorer.calls for item in call))
+    batch_of: dict[Item, int] = {}
+    for number, (tokens, _) in enumerate(bench.observed.batches):
+        left = tokens
+        while left:
+            item = next(computed)
+            batch_of[item] = number
+            left -= item.tokens
+    limits = [limit for _, limit in bench.observed.batches]
     for call in scorer.calls:
         tokens = sum(item.tokens for item in call)
-        assert tokens <= limits[urgency[call[0]].priority] or len(call) == 1
+        number = batch_of[call[0]]
+        assert tokens <= limits[number] or len(call) == 1
         if tokens > story.memory:
-            limits = {priority: halved(limit) for priority, limit in limits.items()}
+            limits[number] = halved(limits[number])
 
 
 @given(stories())

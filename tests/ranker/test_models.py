@@ -2,10 +2,11 @@
 
 import pytest
 
-from services.ranker.models import EVERY_SURFACE, Attempt, Models, Served, UnknownModelError
+from services.ranker.models import Attempt, Models, Served, UnknownModelError
 from shared.model.base import Base
 from shared.model.packed import PackedBert
 from shared.model.ranking import RankingModel
+from shared.model.registry import OTHER_SURFACES
 from shared.model.zero_shot import ZERO_SHOT, zero_shot_model
 from tests.shared.model.made_version import LAYOUT, manifest_for, random_heads
 
@@ -43,7 +44,7 @@ def test_before_the_start_nothing_answers(news: Served) -> None:
 
 def test_the_base_s_own_model_answers_where_nothing_else_is(models: Models, built_in: Served) -> None:
     assert models.get("") is models.get("", "home") is models.get(ZERO_SHOT) is built_in
-    assert models.now.surfaces_of(ZERO_SHOT) == [EVERY_SURFACE]
+    assert models.now.surfaces_of(ZERO_SHOT) == [OTHER_SURFACES]
 
 
 def test_a_name_is_asked_for_before_the_surface_and_a_surface_before_the_default(
@@ -57,10 +58,10 @@ def test_a_name_is_asked_for_before_the_surface_and_a_surface_before_the_default
 
 
 def test_a_default_for_every_surface_takes_the_place_of_the_built_in_model(models: Models, news: Served) -> None:
-    models.line_up({"news": news}, {EVERY_SURFACE: "news", "sport": ZERO_SHOT, "home": "news"})
+    models.line_up({"news": news}, {OTHER_SURFACES: "news", "sport": ZERO_SHOT, "home": "news"})
     assert models.get("") is models.get("", "anything") is news
     assert models.get("", "sport").name == ZERO_SHOT
-    assert models.now.surfaces_of("news") == [EVERY_SURFACE, "home"]
+    assert models.now.surfaces_of("news") == [OTHER_SURFACES, "home"]
     assert models.now.surfaces_of(ZERO_SHOT) == ["sport"]
 
 
@@ -75,10 +76,10 @@ def test_an_unknown_name_is_an_error_even_where_the_surface_has_a_default(models
 def test_a_default_without_its_model_gives_way_to_the_general_one(
     models: Models, news: Served, built_in: Served
 ) -> None:
-    models.line_up({"news": news}, {EVERY_SURFACE: "gone", "home": "gone", "sport": "news"})
+    models.line_up({"news": news}, {OTHER_SURFACES: "gone", "home": "gone", "sport": "news"})
     assert models.get("", "home") is models.get("") is built_in
     assert models.get("", "sport") is news
-    models.line_up({"news": news}, {EVERY_SURFACE: "news", "home": "gone"})
+    models.line_up({"news": news}, {OTHER_SURFACES: "news", "home": "gone"})
     assert models.get("", "home") is news
 
 
@@ -91,9 +92,9 @@ def test_the_built_in_model_can_be_neither_replaced_nor_left_out(
 
 def test_a_call_keeps_the_line_up_it_began_with(models: Models, news: Served) -> None:
     before = models.now
-    models.line_up({"news": news}, {EVERY_SURFACE: "news"})
+    models.line_up({"news": news}, {OTHER_SURFACES: "news"})
     assert list(before.models) == [ZERO_SHOT]
-    assert before.surfaces_of(ZERO_SHOT) == [EVERY_SURFACE]
+    assert before.surfaces_of(ZERO_SHOT) == [OTHER_SURFACES]
     models.line_up({}, {})
     with pytest.raises(UnknownModelError):
         models.get("news")
@@ -103,7 +104,7 @@ def test_models_without_vectors_of_their_own_embed_with_the_base(
     models: Models, news: Served, built_in: Served, tiny_base: Base, tiny_packed: PackedBert
 ) -> None:
     towers = Served(zero_shot_model(tiny_base, tiny_packed), 3.0)
-    models.line_up({"news": news, "towers": towers}, {EVERY_SURFACE: "news"})
+    models.line_up({"news": news, "towers": towers}, {OTHER_SURFACES: "news"})
     assert models.embedder("news") is models.embedder("") is models.embedder(ZERO_SHOT) is built_in
     assert models.embedder("towers") is towers
 

@@ -173,7 +173,7 @@ async def test_health_follows_the_forward_pass_when_idle_and_when_busy(
     assert await soon(health) == NOT_SERVING
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await stub.Rank(rank_of(1))
-    assert failed.value.code() is grpc.StatusCode.INTERNAL
+    assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "nobody's business" not in f"{failed.value.details()}{failed.value.trailing_metadata()}"
     trouble.broken = False
     assert await soon(health) == SERVING

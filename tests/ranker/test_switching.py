@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ from shared.model.packed import PackedBert
 from shared.model.registry import RegistryError
 from shared.model.versions import VersionError
 from tests.ranker.held_file import HeldFile
-from tests.ranker.switching_bench import ITEMS, REFUSED, Bench, Store, items, make_store
+from tests.ranker.switching_bench import REFUSED, Bench, Store, make_store
 from tests.shared.model.made_version import make_version
 
 
@@ -134,14 +135,73 @@ async def test_a_failure_of_a_model_that_nobody_serves_is_told_until_the_next_ch
     await bench.begin()
     await bench.activate("news", "v1")
     with pytest.raises(VersionError):
-        await bench.activate("misspelt", "v1")
+        await bench.activate("sport", "misspelt")
     with HeldFile(bench.serving_file) as held:
         await held.is_read()
     with HeldFile(bench.serving_file) as held:
         await held.is_read()
-        assert [attempt.name for attempt in bench.models.attempts()] == ["misspelt"]
+        assert [attempt.name for attempt in bench.models.attempts()] == ["sport"]
     await bench.activate("news", "v2")
     assert bench.models.attempts() == []
+
+
+async def test_names_that_nobody_has_heard_of_are_refused_and_not_noted(bench: Bench) -> None:
+    await bench.begin()
+    for number in range(3):
+        with pytest.raises(VersionError, match="is not whole"):
+            await bench.activate(f"guessed-{number}", "v1")
+    assert bench.models.attempts() == []
+    bench.serving_file.write_text(json.dumps({"current": {"lost": "v1"}, "defaults": {}}))
+    await bench.watched.until(lambda: [attempt.name for attempt in bench.models.attempts()] == ["lost"])
+    with pytest.raises(VersionError):
+        await bench.activate("lost", "v2")
+    assert [attempt.version for attempt in bench.models.attempts()] == ["v2"]
+
+
+async def test_a_version_that_is_removed_while_it_is_tried_does_not_become_the_one(bench: Bench) -> None:
+    await bench.begin()
+    await bench.activate("news", "v1")
+    bench.scorer.hold()
+    swap = asyncio.create_task(bench.activate("news", "v2"))
+    await bench.scorer.computed()  # its first answer: it is loaded
+    shutil.rmtree(bench.serving_file.parent / "news" / "v2")
+    bench.scorer.let_go()
+    with pytest.raises(RegistryError, match="news/v2: it has gone meanwhile"):
+        await swap
+    assert bench.answering() == ("news", "v1")
+    assert bench.agrees()
+
+
+async def test_a_registry_that_is_not_there_yet_is_told_once_watched_and_never_made(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(store, tmp_path / "registry")
+    await bench.begin()
+    for name, version in (("news", "v1"), ("zero-shot", bench.zero_shot)):
+        with pytest.raises(RegistryError, match="the registry folder does not exist; make it"):
+            await bench.activate(name, version)
+    assert bench.models.attempts() == []
+    assert not (tmp_path / "registry").exists()
+    store.registry(tmp_path / "beside")
+    registry.activate(tmp_path / "beside" / "registry", "news", "v1", "")
+    (tmp_path / "beside" / "registry").rename(tmp_path / "registry")
+    await bench.until_answering("news", "v1")
+    assert [record.levelname for record in caplog.records if "registry cannot be read" in record.message] == ["ERROR"]
+    await bench.end()
+
+
+async def test_each_model_answers_as_soon_as_it_is_ready_and_until_then_what_answered_before(bench: Bench) -> None:
+    await bench.begin()
+    await bench.activate("news", "v1")
+    serving = {"current": {"news": "v2", "sport": "v1", "zero-shot": ""}, "defaults": {"": "sport", "page": "news"}}
+    serving["current"]["zero-shot"] = bench.zero_shot
+    with HeldFile(bench.serving_file.parent / "sport" / "v1" / "manifest.json") as held:
+        bench.serving_file.write_text(json.dumps(serving))
+        await held.is_read()
+        assert bench.answering() == bench.answering("page") == ("news", "v2")
+        await bench.check_answers()
+    await bench.until_answering("sport", "v1")
+    assert bench.answering("page") == ("news", "v2")
 
 
 async def test_a_device_that_dies_refuses_the_version_and_not_the_ones_to_come(bench: Bench) -> None:
@@ -171,7 +231,7 @@ async def test_a_registry_that_cannot_be_written_swaps_nothing(bench: Bench) -> 
 
 
 async def test_a_version_that_comes_late_is_tried_again_and_does_not_hold_up_the_start(bench: Bench) -> None:
-    registry.activate(bench.serving_file.parent, "news", "late", "")
+    bench.serving_file.write_text(json.dumps({"current": {"news": "late"}, "defaults": {"": "news"}}))
     await bench.begin()
     assert bench.answering() == ("zero-shot", bench.zero_shot)
     (failed,) = bench.models.attempts()
@@ -282,71 +342,6 @@ async def test_a_call_in_flight_keeps_the_model_it_began_with(bench: Bench) -> N
     assert not call.done()
     bench.scorer.let_go()
     np.testing.assert_allclose((await call).probabilities, bench.store.expected["news", "v1"], atol=1e-5)
-    await bench.check_answers()
-
-
-@pytest.mark.parametrize("surface", ["", "page"])
-async def test_a_new_version_knows_the_items_of_the_old_one_when_it_begins(bench: Bench, surface: str) -> None:
-    await bench.begin()
-    await bench.rank()
-    for version in ("v1", "v2", "v3"):
-        await bench.activate("news", version, surface)
-        encoded = bench.scorer.encoded
-        assert (await bench.rank("news")).timings.cached_items == len(ITEMS)
-        if version != "v1":
-            assert (await bench.rank("news", items(20, first=100))).timings.cached_items == 20
-        assert bench.scorer.encoded == encoded
-        await bench.check_answers("news")
-        await bench.rank("news", items(20, first=100))
-
-
-async def test_a_version_that_changes_only_upper_layers_keeps_the_states_of_items(bench: Bench) -> None:
-    await bench.begin()
-    await bench.activate("news", "upper1")
-    await bench.rank()
-    encoded = bench.scorer.encoded
-    await bench.activate("news", "upper2")
-    assert (await bench.rank()).timings.cached_items == len(ITEMS)
-    assert bench.scorer.encoded == encoded + 1  # that of the first answer
-    await bench.check_answers()
-
-
-async def test_calls_go_before_the_items_that_a_new_version_encodes(bench: Bench) -> None:
-    await bench.begin()
-    await bench.activate("news", "v1")
-    await bench.rank()
-    bench.scorer.hold()
-    swap = asyncio.create_task(bench.activate("news", "v2"))
-    await bench.scorer.computed()  # its first answer
-    bench.scorer.permit(1)
-    await bench.scorer.computed()  # some items; more are queued
-    queued = bench.queued_jobs
-    assert queued > 0
-    call = asyncio.create_task(bench.rank())
-    await bench.watched.until(lambda: bench.queued_jobs > queued)
-    bench.scorer.permit(2)  # these items, and the call
-    assert (await call).timings.cached_items == len(ITEMS)
-    assert not swap.done()
-    bench.scorer.let_go()
-    await swap
-    await bench.check_answers()
-
-
-async def test_a_full_queue_ends_the_encoding_and_not_the_swap(bench: Bench) -> None:
-    await bench.begin()
-    await bench.activate("news", "v1")
-    await bench.rank()
-    bench.scorer.hold()
-    swap = asyncio.create_task(bench.activate("news", "v2"))
-    await bench.scorer.computed()
-    calls = [asyncio.create_task(bench.rank(candidates=items(20, 100 * row))) for row in range(1, 8)]
-    await bench.watched.until(lambda: bench.queued_tokens > 1400)  # with one batch less still more than half
-    bench.scorer.permit(1)
-    assert (await swap).version == "v2"
-    assert sum(call.done() for call in calls) == 0
-    bench.scorer.let_go()
-    await asyncio.gather(*calls)
-    assert (await bench.rank()).timings.cached_items == 0
     await bench.check_answers()
 
 

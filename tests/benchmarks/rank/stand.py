@@ -36,7 +36,7 @@ class Watcher:
         """Must not be."""
         raise RuntimeError(f"{count} items failed")
 
-    def budget_halved(self, tokens: int) -> None:
+    def budget_changed(self, tokens: int) -> None:
         """Must not be."""
         raise RuntimeError("out of memory")
 

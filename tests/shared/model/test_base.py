@@ -107,3 +107,12 @@ def test_a_hub_model_that_cannot_be_reached_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(base_module, "cached_file", unreachable)
     with pytest.raises(BaseModelError, match="neither the packaged model, nor a folder"):
         load_base("nobody/no-such-model")
+
+
+@pytest.mark.parametrize(("field", "value"), [("hidden_act", "relu"), ("position_embedding_type", "relative_key")])
+def test_a_bert_of_another_kind_is_refused(tmp_path: Path, field: str, value: str) -> None:
+    folder = write_tiny_bert(tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, field: value}))
+    with pytest.raises(BaseModelError, match="absolute positions and gelu"):
+        load_base(str(folder))

@@ -1,5 +1,6 @@
 """The fast path is the reference, computed faster: at every split depth, for any shapes, alone or in company."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from shared.model.packed import PackedBert
 from shared.model.placement import Placement
 from shared.model.ranking import Group, Probabilities, RankingModel
 from shared.model.tokens import TokenIds
+from shared.model.zero_shot import zero_shot_model
 from tests.shared.model.tiny_bert import write_tiny_bert
 
 LAYOUT = InputLayout(max_user_tokens=48, max_candidate_tokens=16, candidate_offset=48)
@@ -178,8 +180,6 @@ def test_chinese_is_read_sign_by_sign_and_scored(tmp_path: Path) -> None:
 
 
 def test_models_share_what_they_have_in_common(tiny_base: Base, tiny_packed: PackedBert) -> None:
-    import copy
-
     changed = copy.deepcopy(tiny_base.bert)
     with torch.no_grad():
         changed.encoder.layer[2].output.dense.weight.add_(0.5)
@@ -197,6 +197,7 @@ def test_what_does_not_fit_together_is_refused(tiny_base: Base, tiny_packed: Pac
     wrong = [
         (replace(manifest, layout=replace(LAYOUT, split_depth=3, pooling="first")), heads, "pooling"),
         (replace(manifest, calibration=()), heads, "calibration"),
+        (replace(manifest, calibration=(Platt(), Platt(-1.0), Platt())), heads, "slope"),
         (manifest, replace(heads, bias=torch.zeros(2)), "bias"),
         (manifest, replace(heads, weight=torch.zeros(3, 5)), "weight"),
         (manifest, replace(heads, similarity=torch.tensor([1.0, float("nan"), 0.0])), "finite"),
@@ -205,3 +206,30 @@ def test_what_does_not_fit_together_is_refused(tiny_base: Base, tiny_packed: Pac
     for bad_manifest, bad_heads, named in wrong:
         with pytest.raises(ValueError, match=named):
             ranking.RankingModel(tiny_base, tiny_packed, bad_manifest, bad_heads, "key")
+
+
+def test_vectors_of_models_that_read_items_differently_are_told_apart(tiny_base: Base, tiny_packed: PackedBert) -> None:
+    plain = zero_shot_model(tiny_base, tiny_packed).manifest
+    assert plain.embedding_version == f"tiny-{tiny_base.sha256[:8]}-mean-32-t1"
+    others = [
+        replace(plain, layout=replace(plain.layout, candidate_offset=48)),
+        replace(plain, layout=replace(plain.layout, candidate_cls=False)),
+        replace(plain, layout=replace(plain.layout, candidate_token_type=1)),
+        replace(plain, layout=replace(plain.layout, max_candidate_tokens=16)),
+        replace(plain, adapted=True, name="news", version="1"),
+        replace(plain, adapted=True, name="video", version="1"),
+        replace(plain, adapted=True, name="news", version="2"),
+    ]
+    assert len({each.embedding_version for each in (plain, *others)}) == 1 + len(others)
+
+
+def test_what_is_not_finite_is_not_handed_out(tiny_base: Base) -> None:
+    broken = copy.deepcopy(tiny_base.bert)
+    with torch.no_grad():
+        broken.encoder.layer[0].output.dense.bias.fill_(float("nan"))
+    for depth in (1, 3):
+        model = made(tiny_base, PackedBert(broken, Placement()), depth).model
+        with pytest.raises(FloatingPointError):
+            model.encode_items([(5, 6)])
+        with pytest.raises(FloatingPointError):
+            model.encode_contexts([(5, 6)])

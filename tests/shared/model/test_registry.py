@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from shared.model.registry import (
     RegistryError,
     Serving,
     activate,
-    names,
     prune,
     read_serving,
     versions_of,
@@ -23,6 +23,11 @@ from shared.model.registry import (
 
 NAMES = st.sampled_from(["news", "sport", "music"])
 SURFACES = st.sampled_from([OTHER_SURFACES, "home", "mail"])
+
+
+def activate_unstored(registry: Path, name: str, version: str, surface: str) -> Serving:
+    """Without the version's files, which nothing but the check of them reads."""
+    return activate(registry, name, version, surface, stored=False)
 
 
 def add_versions(registry: Path, *versions: str, name: str = "news") -> None:
@@ -35,12 +40,33 @@ def add_versions(registry: Path, *versions: str, name: str = "news") -> None:
 
 
 def test_an_empty_registry_serves_nothing(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "absent"):
-        assert read_serving(folder) == Serving()
-        assert names(folder) == ()
-        assert versions_of(folder, "news") == ()
+    assert read_serving(tmp_path) == Serving()
+    assert versions_of(tmp_path, "news") == ()
     assert Serving().version_of("news") is None
     assert Serving().default_for("home") is None
+
+
+def test_a_registry_that_does_not_exist_is_refused_and_never_made(tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    for attempt in (
+        read_serving,
+        lambda folder: activate_unstored(folder, "news", "v1", ""),
+        partial(prune, name="news", keep=1),
+    ):
+        with pytest.raises(RegistryError, match="the registry folder does not exist; make it"):
+            attempt(absent)
+    assert not absent.exists()
+
+
+def test_only_a_version_that_is_there_or_needs_no_files_is_activated(tmp_path: Path) -> None:
+    add_versions(tmp_path, "v1", "empty")
+    (tmp_path / "news" / "empty" / "manifest.json").unlink()
+    before = activate(tmp_path, "news", "v1", "home")
+    for version in ("empty", "v2"):
+        with pytest.raises(RegistryError, match=f"news/{version}: it has gone meanwhile"):
+            activate(tmp_path, "news", version, "home")
+    assert read_serving(tmp_path) == before
+    assert activate(tmp_path, "built-in", "v9", "home", stored=False).default_for("home") == "built-in"
 
 
 @settings(deadline=None, max_examples=50)
@@ -48,7 +74,7 @@ def test_an_empty_registry_serves_nothing(tmp_path: Path) -> None:
 def test_the_last_activation_of_a_model_and_of_a_surface_counts(made: list[tuple[str, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for activation in made:
-            serving = activate(Path(folder), *activation)
+            serving = activate_unstored(Path(folder), *activation)
             assert read_serving(Path(folder)) == serving
         serving = read_serving(Path(folder))
     versions = {name: version for name, version, _ in made}
@@ -60,8 +86,8 @@ def test_the_last_activation_of_a_model_and_of_a_surface_counts(made: list[tuple
 
 
 def test_a_surface_with_its_own_default_keeps_it_when_the_others_change(tmp_path: Path) -> None:
-    activate(tmp_path, "sport", "v1", "stadium")
-    serving = activate(tmp_path, "news", "v1", OTHER_SURFACES)
+    activate_unstored(tmp_path, "sport", "v1", "stadium")
+    serving = activate_unstored(tmp_path, "news", "v1", OTHER_SURFACES)
     assert (serving.default_for("stadium"), serving.default_for("home")) == ("sport", "news")
 
 
@@ -98,15 +124,16 @@ def test_a_damaged_file_is_refused_and_never_overwritten(tmp_path: Path, content
     ("name", "version", "surface"), [("a/b", "v1", ""), ("news", "..", ""), ("", "v1", ""), ("news", "v1", "s" * 65)]
 )
 def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str, version: str, surface: str) -> None:
-    with pytest.raises(RegistryError):
-        activate(tmp_path, name, version, surface)
+    with pytest.raises(RegistryError, match="must"):
+        activate_unstored(tmp_path, name, version, surface)
 
 
 def test_two_processes_that_activate_at_once_lose_nothing(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from shared.model.registry import activate\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "for number in range(50): activate(Path(sys.argv[1]), f'{sys.argv[2]}{number}', 'v1', f'{sys.argv[2]}{number}')"
+        "for name in (f'{sys.argv[2]}{number}' for number in range(50)):\n"
+        "    activate(Path(sys.argv[1]), name, 'v1', name, stored=False)"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -124,7 +151,9 @@ def test_two_processes_that_activate_at_once_lose_nothing(tmp_path: Path) -> Non
 
 
 def test_an_activation_killed_at_any_line_leaves_the_old_or_the_new_and_the_next_one_works(tmp_path: Path) -> None:
+    add_versions(tmp_path / "imports", "v2")
     for number in range(1, 100):
+        add_versions(tmp_path / str(number), "v1", "v2", "v3")
         activate(tmp_path / str(number), "news", "v1", OTHER_SURFACES)
     subprocess.run([sys.executable, "-m", "tests.shared.model.killed", "activate", tmp_path], check=True, timeout=60)
     left = [read_serving(tmp_path / str(number)).version_of("news") for number in range(1, 100)]
@@ -138,9 +167,7 @@ def test_versions_are_listed_oldest_first_and_what_is_unfinished_is_not(tmp_path
     add_versions(tmp_path, "v9", "v10", ".tmp-v11-abc", "with space")
     (tmp_path / "news" / "notes.txt").touch()
     (tmp_path / ".tmp-serving.json").touch()
-    add_versions(tmp_path, "v1", name="cooking")
     assert versions_of(tmp_path, "news") == ("v9", "v10")
-    assert names(tmp_path) == ("cooking", "news")
     assert versions_of(tmp_path, "../" + tmp_path.name) == ()
 
 

@@ -68,7 +68,9 @@ class ItemText(_message.Message):
     item_id: _builtins.str
     """The item, 1 to 256 characters."""
     revision: _builtins.str
-    """Fingerprint of the text; with item_id it is the key of what is cached of the item. Empty = do not cache."""
+    """Fingerprint of the text, 0 to 256 characters; with item_id it is the key of what is cached of the item. Empty = do
+    not cache.
+    """
     title: _builtins.str
     """1 to 1000 characters. Required."""
     category: _builtins.str

@@ -76,7 +76,7 @@ class RankerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """The models that are loaded.
+        """The models that answer, that are being loaded, and that could not be.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

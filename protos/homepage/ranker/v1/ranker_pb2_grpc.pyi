@@ -38,7 +38,7 @@ class RankerStub:
     Embed: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.EmbedRequest, _ranker_pb2.EmbedResponse]
     """Unit vectors of texts. Computed at bulk priority: it gives way to Rank."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ListModelsRequest, _ranker_pb2.ListModelsResponse]
-    """The models that are loaded."""
+    """The models that answer, that are being loaded, and that could not be."""
     ActivateModel: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ActivateModelRequest, _ranker_pb2.ActivateModelResponse]
     """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
     swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
@@ -55,7 +55,7 @@ class RankerAsyncStub(RankerStub):
     Embed: _aio.UnaryUnaryMultiCallable[_ranker_pb2.EmbedRequest, _ranker_pb2.EmbedResponse]  # type: ignore[assignment]
     """Unit vectors of texts. Computed at bulk priority: it gives way to Rank."""
     ListModels: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ListModelsRequest, _ranker_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """The models that are loaded."""
+    """The models that answer, that are being loaded, and that could not be."""
     ActivateModel: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ActivateModelRequest, _ranker_pb2.ActivateModelResponse]  # type: ignore[assignment]
     """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
     swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
@@ -87,7 +87,7 @@ class RankerServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_pb2.ListModelsResponse, _abc.Awaitable[_ranker_pb2.ListModelsResponse]]:
-        """The models that are loaded."""
+        """The models that answer, that are being loaded, and that could not be."""
 
     @_abc_1.abstractmethod
     def ActivateModel(
