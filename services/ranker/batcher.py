@@ -259,7 +259,8 @@ class Batcher(Generic[Job, Result]):
         started = self._clock.monotonic()
         results: list[Result | BatchFailedError]
         try:
-            results = await self._on_thread(partial(salvage.compute, [entry.job for entry in batch]))
+            jobs = [self._scorer.refreshed(entry.job) for entry in batch]
+            results = await self._on_thread(partial(salvage.compute, jobs))
         except Exception:  # not the device: the scorer failed to split, join or give up
             log.exception("batch failed")
             results = [BatchFailedError() for _ in batch]

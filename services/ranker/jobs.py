@@ -6,7 +6,7 @@ computes it, in the one compute thread, and the others find it there.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ class Outcome:
     """One entry per row of the job."""
 
     states: tuple[ItemState | None, ...]
-    """What was encoded; None where it was known or has failed."""
+    """Encoded or known; None where it has failed."""
     probabilities: Probabilities
     """[rows, actions], not a number where the row has failed; no rows where nothing was to be scored."""
 
@@ -101,6 +101,16 @@ class ModelScorer:
         """The job's cost."""
         return job.cost
 
+    def refreshed(self, job: Job) -> Job:
+        """With the states and the context that other calls have left in the caches meanwhile."""
+        if job.slot is not None and job.slot.context is None:
+            job.slot.context = self._caches.contexts.get(job.slot.key)
+        return replace(job, rows=tuple(map(self._with_state, job.rows)))
+
+    def _with_state(self, row: Row) -> Row:
+        known = self._caches.items.get(row.key) if row.state is None and row.key is not None else None
+        return row if known is None else replace(row, state=known.state)
+
     def score(self, batch: Sequence[Job]) -> Sequence[Outcome]:
         """The outcome of each job.
 
@@ -125,7 +135,7 @@ class ModelScorer:
     def keep(self, job: Job, result: Outcome) -> None:
         """Puts item states and the user context into the caches."""
         for row, state in zip(job.rows, result.states, strict=True):
-            if row.key is not None and state is not None:
+            if row.state is None and row.key is not None and state is not None and row.key not in self._caches.items:
                 self._caches.items.put(row.key, KnownItem(state, row.text))
         if job.slot is not None and job.slot.context is not None:
             self._caches.contexts.put(job.slot.key, job.slot.context)
@@ -177,13 +187,12 @@ def _computed(model: RankingModel, jobs: Sequence[Job]) -> list[Outcome]:
     # A text that several rows want is encoded once.
     missing = {row.token_ids: None for job in jobs for row in job.rows if row.state is None}
     made = dict(zip(missing, model.encode_items([*missing]), strict=True))
-    states = [[made[row.token_ids] if row.state is None else row.state for row in job.rows] for job in jobs]
-    new = [tuple(made[row.token_ids] if row.state is None else None for row in job.rows) for job in jobs]
+    states = [tuple(made[row.token_ids] if row.state is None else row.state for row in job.rows) for job in jobs]
     scored = [number for number, job in enumerate(jobs) if job.scores]
     groups = [Group(_context(jobs[number].slot), states[number]) for number in scored]
     found = dict(zip(scored, model.score(groups), strict=True))
     nothing = np.empty((0, len(model.manifest.actions)), dtype=np.float32)
-    return [Outcome(new[number], found.get(number, nothing)) for number in range(len(jobs))]
+    return [Outcome(states[number], found.get(number, nothing)) for number in range(len(jobs))]
 
 
 def _context(slot: ContextSlot | None) -> UserContext | None:

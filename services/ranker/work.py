@@ -94,6 +94,10 @@ class Scorer(Protocol[Job, Result]):
     def tokens(self, job: Job) -> int:
         """What the job costs: tokens through the whole depth of the model, at least 1."""
 
+    def refreshed(self, job: Job) -> Job:
+        """Called on the event loop just before a job is computed: the job with all that became known since it was
+        queued. Its result must serve the job as it was."""
+
     def score(self, batch: Sequence[Job]) -> Sequence[Result]:
         """One result per job, in order. Worker thread. A batch that fails is tried again in halves.
 

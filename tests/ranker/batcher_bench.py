@@ -82,6 +82,9 @@ class FakeScorer:
             return ValueError("the text of this exception is nobody's business")
         return None
 
+    def refreshed(self, job: Job) -> Job:
+        return job
+
     def keep(self, job: Job, result: Result) -> None:
         self.kept.append((job, result))
 

@@ -264,3 +264,17 @@ async def test_a_first_answer_tells_whether_a_model_works(bench: Bench, tiny_bas
     bench.packed = PackedBert(broken, bench.packed.placement)
     for depth in DEPTHS:
         assert not await bench.ranking.answers(bench.model(depth))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+async def test_what_calls_want_at_the_same_time_is_computed_once(bench: Bench, depth: int) -> None:
+    model = bench.model(depth)
+    async with bench.held(model):
+        before = len(model.texts)
+        calls = [asyncio.create_task(bench.ranking.rank(model, HISTORY, items(30))) for _ in range(4)]
+        await bench.observed.filled()
+    ranked = await asyncio.wait_for(asyncio.gather(*calls), SOON)
+    assert len(model.texts) == before + 1 + 30  # the item of the call that held the device, and each item once
+    assert len(model.users) == 1
+    for each in ranked:
+        np.testing.assert_allclose(each.probabilities, model.expected(HISTORY, items(30)), rtol=0, atol=1e-5)
