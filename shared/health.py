@@ -22,7 +22,6 @@ class Fitness:
     """Whether a running service can do its work, as it finds itself; it says so, the host's health follows."""
 
     def __init__(self) -> None:
-        self.fit = True
         self._followers: list[Callable[[bool], None]] = []
 
     def follow(self, follower: Callable[[bool], None]) -> None:
@@ -31,7 +30,6 @@ class Fitness:
 
     def change(self, fit: bool) -> None:
         """Tells the followers."""
-        self.fit = fit
         for follower in self._followers:
             follower(fit)
 

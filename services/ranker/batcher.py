@@ -1,4 +1,4 @@
-"""Shares one device among calls: one task owns the queue, commands come in, batches go out, no locks.
+"""Shares one device among calls: one event loop owns the queue, jobs come in, one task cuts batches out, no locks.
 
 A batch is cut by tokens, not by calls: the earliest deadline first inside a priority, interactive before bulk, never
 both in one batch. Bulk batches are small, so an interactive call waits for at most one of them. While the device is

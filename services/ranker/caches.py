@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from shared.clock import Clock
-from shared.model.ranking import ItemState, UserContext
+from shared.model.ranking_model import ItemState, UserContext
 from shared.model.tokens import TokenIds
 
 Key = TypeVar("Key")

@@ -13,7 +13,7 @@ import torch
 
 from services.ranker.caches import Caches, ContextKey, ItemKey, KnownItem
 from services.ranker.work import DeviceMemoryError
-from shared.model.ranking import Group, ItemState, Probabilities, RankingModel, UserContext
+from shared.model.ranking_model import Group, ItemState, Probabilities, RankingModel, UserContext
 from shared.model.tokens import TokenIds
 
 log = logging.getLogger(__name__)

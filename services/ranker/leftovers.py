@@ -13,7 +13,7 @@ from services.ranker.caches import BoundedLru, ItemKey, KnownItem
 from services.ranker.jobs import Job, Outcome, Row, cut
 from services.ranker.work import ClosedError, DeviceLostError, Done, OverloadedError, Priority, Urgency
 from shared.clock import Clock
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 
 _NEAR_S = 0.05
 """A call that ends so shortly before its deadline was ended by it."""

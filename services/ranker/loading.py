@@ -13,10 +13,10 @@ from services.ranker.work import LEAST_BUDGET, BatchLimits, DeviceMemoryError
 from shared.clock import Clock
 from shared.logs import FIELDS
 from shared.model.base import Base, load_base
+from shared.model.number_format import faster_dtype, seconds_of_layer
 from shared.model.packed import PackedBert
 from shared.model.placement import DeviceName, Placement, chosen_device
-from shared.model.ranking import RankingModel
-from shared.model.speed import faster_dtype, seconds_of_layer
+from shared.model.ranking_model import RankingModel
 from shared.model.zero_shot import zero_shot_model
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def _placement(settings: RankerSettings, base: Base, device: DeviceName) -> Plac
         return Placement(device, settings.dtype)
     float32_s, bfloat16_s = (_layer_s(base, Placement(device, dtype)) for dtype in ("float32", "bfloat16"))
     dtype = faster_dtype(float32_s, bfloat16_s)
-    fields = {"dtype": dtype, "float32_ms": round(float32_s * 1e3, 2), "bfloat16_ms": round(bfloat16_s * 1e3, 2)}
+    fields = {"dtype": dtype, "float32_ms": _milliseconds(float32_s), "bfloat16_ms": _milliseconds(bfloat16_s)}
     log.info("number format chosen by the time of one layer", extra={FIELDS: fields})
     return Placement(device, dtype)
 
@@ -76,6 +76,11 @@ def _layer_s(base: Base, placement: Placement) -> float:
         return seconds_of_layer(base.bert, placement)
     except RuntimeError:
         return math.inf
+
+
+def _milliseconds(seconds: float) -> float | None:
+    """None for a format that cannot be computed: JSON has no infinity."""
+    return round(seconds * 1e3, 2) if math.isfinite(seconds) else None
 
 
 def _limits(settings: RankerSettings, model: RankingModel, clock: Clock) -> BatchLimits:
@@ -96,8 +101,7 @@ def _measured(model: RankingModel, clock: Clock) -> int:
 
     def run(tokens: int) -> None:
         try:
-            states = model.encode_items([text] * max(1, tokens // len(text)))
-            states[-1].cpu()  # waits for the device
+            model.encode_items([text] * max(1, tokens // len(text)))  # waits for the device
         except torch.OutOfMemoryError:
             raise DeviceMemoryError from None
 

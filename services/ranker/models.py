@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from shared.model.registry import OTHER_SURFACES
 
 

@@ -20,7 +20,7 @@ from services.ranker.leftovers import Leftovers
 from services.ranker.texts import Texts
 from services.ranker.work import NO_DEADLINE, BatchFailedError, DeadlinePassedError, Done, Priority, Urgency
 from shared.clock import Clock
-from shared.model.ranking import Group, ItemState, Probabilities, RankingModel, Vectors
+from shared.model.ranking_model import Group, ItemState, Probabilities, RankingModel, Vectors
 from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
 from shared.model.tokens import TokenIds
 

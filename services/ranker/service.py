@@ -16,8 +16,8 @@ from services.ranker.ranking import Parts, Ranking
 from services.ranker.servicer import RankerServicer, Room
 from services.ranker.settings import RankerSettings
 from services.ranker.switching import Switching, Workshop
-from services.ranker.work import BatchFailedError, DeviceMemoryError
-from shared.model.ranking import RankingModel
+from services.ranker.work import BatchFailedError, DeadlinePassedError, DeviceMemoryError
+from shared.model.ranking_model import RankingModel
 from shared.server import Runtime
 from shared.start import StartError
 
@@ -62,7 +62,10 @@ class RankerService:
         self._batcher.start()
         ranking = self._room.ranking = Ranking(Parts(self._batcher, caches, instruments, clock))
         if not await _answers(ranking, loaded.model):
-            raise StartError(f"the model {loaded.model.manifest.version} gives no scores on this device")
+            raise StartError(
+                f"the model {loaded.model.manifest.version} gives no scores on this device; "
+                "see the log, or try HOMEPAGE_RANKER_DEVICE=cpu and HOMEPAGE_RANKER_DTYPE=float32"
+            )
         self._room.models.begin(Served(loaded.model, clock.now()))
         workshop = Workshop(settings.registry, loaded.base, loaded.packed, settings.registry_poll_s)
         self._room.switching = Switching(workshop, self._room.models, ranking, clock, instruments.models_changed)
@@ -91,5 +94,5 @@ def _bounds(settings: RankerSettings) -> CacheBounds:
 async def _answers(ranking: Ranking, model: RankingModel) -> bool:
     try:
         return await ranking.answers(model)
-    except BatchFailedError:  # logged
+    except (BatchFailedError, DeadlinePassedError):  # the one is logged; the other is a device that hardly moves
         return False

@@ -23,7 +23,7 @@ from shared.logs import FIELDS
 from shared.model.adapter import import_peft
 from shared.model.base import Base
 from shared.model.packed import PackedBert
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from shared.model.registry import OTHER_SURFACES, RegistryError, Serving, activate, read_serving
 from shared.model.versions import VersionError, load_version
 from shared.model.zero_shot import ZERO_SHOT

@@ -9,6 +9,8 @@ import re
 import secrets
 from pathlib import Path
 
+MANIFEST = "manifest.json"
+"""In every version; written last, so a folder that has it is whole."""
 TEMPORARY = ".tmp-"
 """How the names of unfinished things begin; they are not safe names, so no reader takes them for real ones."""
 NAME_RULE = "1 to 128 letters, digits, dots, dashes and underscores, the first a letter or digit"

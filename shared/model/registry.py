@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.model.folders import (
+    MANIFEST,
     NAME_RULE,
     TEMPORARY,
     flush_folder,
@@ -29,7 +30,6 @@ OTHER_SURFACES = ""
 """Stands for every surface that has no default of its own."""
 _MOST_SURFACE_CHARACTERS = 64
 _SERVING = "serving.json"
-_MANIFEST = "manifest.json"
 _LOCK = ".lock"
 
 
@@ -99,7 +99,7 @@ def activate(folder: Path, name: str, version: str, surface: str, *, stored: boo
     _check_surface(surface)
     _check_folder(folder)
     with _only_writer(folder):
-        if stored and not (folder / name / version / _MANIFEST).exists():  # only here is nobody pruning
+        if stored and not (folder / name / version / MANIFEST).exists():  # only here is nobody pruning
             raise RegistryError(f"model version {name}/{version}: it has gone meanwhile; activate one that is there")
         before = read_serving(folder)
         after = Serving({**before.current, name: version}, {**before.defaults, surface: name})

@@ -22,6 +22,7 @@ from torch import Tensor
 from shared.model.adapter import AdapterError, merged
 from shared.model.base import Base
 from shared.model.folders import (
+    MANIFEST,
     NAME_RULE,
     TEMPORARY,
     flush_folder,
@@ -33,13 +34,12 @@ from shared.model.heads import Heads
 from shared.model.item_key import lower_key
 from shared.model.manifest import ModelManifest
 from shared.model.packed import PackedBert
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from shared.model.records import RecordError, decoded, encoded, parsed
 from shared.model.text import TEMPLATE_VERSION
 
 FORMAT = 1
 """Of the folder; it changes when older programs could not read a version any more."""
-MANIFEST = "manifest.json"
 _HEADS = "heads.safetensors"
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _ABANDONED_AFTER_S = 86_400.0

@@ -14,7 +14,7 @@ from shared.model.heads import Heads
 from shared.model.item_key import lower_key
 from shared.model.manifest import InputLayout, ModelManifest, Platt
 from shared.model.packed import PackedBert
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 
 ZERO_SHOT = "zero-shot"
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")

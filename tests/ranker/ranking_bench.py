@@ -21,7 +21,7 @@ from shared.model.base import Base
 from shared.model.isolation import Reference, encode, mean_by_segment, pack
 from shared.model.item_key import lower_key
 from shared.model.packed import PackedBert
-from shared.model.ranking import Group, ItemState, Probabilities, RankingModel, UserContext, Vectors
+from shared.model.ranking_model import Group, ItemState, Probabilities, RankingModel, UserContext, Vectors
 from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
 from shared.model.tokens import TokenIds, Tokeniser
 from shared.model.zero_shot import zero_shot_model

@@ -26,7 +26,7 @@ from shared.model.base import Base
 from shared.model.heads import Heads
 from shared.model.manifest import Platt
 from shared.model.packed import PackedBert
-from shared.model.ranking import Group, Probabilities, RankingModel
+from shared.model.ranking_model import Group, Probabilities, RankingModel
 from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
 from shared.model.versions import load_version, write_version
 from shared.model.zero_shot import zero_shot_model

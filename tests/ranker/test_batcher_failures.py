@@ -304,7 +304,7 @@ async def test_a_scorer_that_cannot_even_split_fails_its_batch_and_not_the_batch
 ) -> None:
     class Unsplittable(FakeScorer):
         def split(self, job: Job) -> Sequence[Job]:
-            raise NotImplementedError
+            raise ArithmeticError
 
     bench = start(Unsplittable(poison={"bad"}))
     assert [type(each) for each in await results([bench.submit("bad")])] == [BatchFailedError]

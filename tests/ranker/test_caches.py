@@ -21,7 +21,7 @@ from services.ranker.caches import (
 )
 from shared.clock import ManualClock
 from shared.model.attention import KeyValues
-from shared.model.ranking import UserContext
+from shared.model.ranking_model import UserContext
 
 ENTRY = 400 + 100
 """Bytes of an entry of `cache_of`: what every entry costs, and its content."""

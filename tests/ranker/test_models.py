@@ -5,7 +5,7 @@ import pytest
 from services.ranker.models import Attempt, Models, Served, UnknownModelError
 from shared.model.base import Base
 from shared.model.packed import PackedBert
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from shared.model.registry import OTHER_SURFACES
 from shared.model.zero_shot import ZERO_SHOT, zero_shot_model
 from tests.shared.model.made_version import LAYOUT, manifest_for, random_heads

@@ -22,7 +22,7 @@ from shared.errors import Reason, ServiceError
 from shared.model.base import Base
 from shared.model.manifest import Metric
 from shared.model.packed import PackedBert
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from shared.model.tokens import TokenIds, Tokeniser
 from shared.model.zero_shot import zero_shot_model
 from shared.server import Runtime

@@ -13,7 +13,7 @@ from services.ranker.switching import Switching, Workshop
 from services.ranker.work import OverloadedError
 from shared.model.base import Base
 from shared.model.packed import PackedBert
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from tests.ranker.switching_bench import HISTORY, ITEMS, Bench, Store, items, make_store
 
 

@@ -13,7 +13,7 @@ from shared.model.heads import Heads
 from shared.model.item_key import lower_key
 from shared.model.manifest import InputLayout, ModelManifest, Platt
 from shared.model.packed import PackedBert
-from shared.model.ranking import Group, ItemState, Probabilities, RankingModel, UserContext
+from shared.model.ranking_model import Group, ItemState, Probabilities, RankingModel, UserContext
 
 LAYOUT = InputLayout(candidate_cls=True, candidate_token_type=0, pooling="first")
 """A candidate is read at its [CLS], as a cross-encoder reads a pair."""

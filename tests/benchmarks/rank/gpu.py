@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 from shared.model.base import Base
 from shared.model.packed import PackedBert
 from shared.model.placement import DeviceName, Placement
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from tests.benchmarks.rank.bench_model import LAYOUT, make_model, read_items, read_user, score
 from tests.benchmarks.rank.measuring import Figure, interleaved, percentile, print_table
 from tests.benchmarks.rank.rivals import PlainTransformers, RivalSetup, save_cross_encoder

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from services.ranker.ranking import Item, Ranking
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from tests.benchmarks.rank.bench_model import read_items, read_user, score
 from tests.benchmarks.rank.measuring import Figure, percentile
 from tests.benchmarks.rank.stand import history_of, items_of, stand

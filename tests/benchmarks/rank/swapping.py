@@ -20,7 +20,7 @@ from shared.model.adapter import import_peft
 from shared.model.base import Base
 from shared.model.heads import Heads
 from shared.model.packed import PackedBert
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from shared.model.versions import write_version
 from shared.model.zero_shot import zero_shot_model
 from tests.benchmarks.rank.measuring import Figure, percentile

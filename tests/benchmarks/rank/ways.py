@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from tests.benchmarks.rank.bench_model import read_items, read_user, score
 from tests.benchmarks.rank.workload import Workload
 

@@ -6,7 +6,7 @@ import torch
 from shared.model.base import PACKAGED_ID, Base, load_base
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
-from shared.model.ranking import RankingModel
+from shared.model.ranking_model import RankingModel
 from shared.model.zero_shot import zero_shot_model
 from tests.shared.model.tiny_bert import write_tiny_bert
 

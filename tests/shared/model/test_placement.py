@@ -3,8 +3,8 @@
 import pytest
 
 from shared.model.base import Base
+from shared.model.number_format import faster_dtype, seconds_of_layer
 from shared.model.placement import Placement, chosen_device
-from shared.model.speed import faster_dtype, seconds_of_layer
 
 
 def test_cuda_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

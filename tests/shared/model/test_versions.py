@@ -25,7 +25,7 @@ from shared.model.isolation import Reference
 from shared.model.manifest import InputLayout, Metric, ModelManifest, Platt, Pooling
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
-from shared.model.ranking import Group, RankingModel
+from shared.model.ranking_model import Group, RankingModel
 from shared.model.registry import versions_of
 from shared.model.tokens import TokenIds
 from shared.model.versions import VersionError, load_version, read_manifest, write_version

@@ -7,7 +7,7 @@ from shared.model.base import Base
 from shared.model.isolation import Reference
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
-from shared.model.ranking import Group, Probabilities, RankingModel
+from shared.model.ranking_model import Group, Probabilities, RankingModel
 from shared.model.text import ItemText, text_of_item
 from shared.model.zero_shot import zero_shot_heads, zero_shot_model
 

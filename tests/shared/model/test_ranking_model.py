@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from shared.model import ranking
+from shared.model import ranking_model
 from shared.model.base import Base, load_base
 from shared.model.heads import Heads
 from shared.model.isolation import Reference
 from shared.model.manifest import InputLayout, Metric, ModelManifest, Platt, Pooling
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
-from shared.model.ranking import Group, Probabilities, RankingModel
+from shared.model.ranking_model import Group, Probabilities, RankingModel
 from shared.model.tokens import TokenIds
 from shared.model.zero_shot import zero_shot_model
 from tests.shared.model.tiny_bert import write_tiny_bert
@@ -205,7 +205,7 @@ def test_what_does_not_fit_together_is_refused(tiny_base: Base, tiny_packed: Pac
     ]
     for bad_manifest, bad_heads, named in wrong:
         with pytest.raises(ValueError, match=named):
-            ranking.RankingModel(tiny_base, tiny_packed, bad_manifest, bad_heads, "key")
+            ranking_model.RankingModel(tiny_base, tiny_packed, bad_manifest, bad_heads, "key")
 
 
 def test_vectors_of_models_that_read_items_differently_are_told_apart(tiny_base: Base, tiny_packed: PackedBert) -> None:
