@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine
@@ -41,6 +42,8 @@ _CANCELLED_CALLS_S = 1.0
 """How long calls that outlived the grace may tidy up after they were cancelled."""
 _LAST_SPANS_S = 3.0
 """What a collector that is away may cost at the end."""
+_LAST_THREADS_S = 3.0
+"""How long threads that are still busy may take to end; one that hangs, in a device or a volume, never would."""
 
 
 class Service(Protocol):
@@ -244,28 +247,36 @@ def serve(name: str, settings: ServiceSettings, build: Callable[[Runtime], Servi
     logs.set_up(name, settings.log_level)
     traces = set_up_tracing(name, settings.otlp_endpoint)
 
-    async def main() -> None:
+    async def main() -> int:
         runtime = Runtime(settings, tracing=traces)
-        await ServiceHost(build(runtime), runtime).run_until_signal()
+        status = 0
+        try:
+            await ServiceHost(build(runtime), runtime).run_until_signal()
+        except StartError as error:
+            log.error("cannot start", extra={FIELDS: {"why": str(error)}})
+            status = 2
+        except Exception:
+            log.exception("ended by a defect")
+            status = 1
+        _end_without_threads(status)
+        return status
 
-    try:
-        _run_loop(main())
-    except StartError as error:
-        log.error("cannot start", extra={FIELDS: {"why": str(error)}})
-        return 2
-    except Exception:
-        log.exception("ended by a defect")
-        return 1
-    return 0
+    return _run_loop(main())
 
 
-def _run_loop(main: Coroutine[Any, Any, None]) -> None:
+def _end_without_threads(status: int) -> None:
+    """Ends the process in a while, though the interpreter waits for its threads: all that matters has been written."""
+    timer = threading.Timer(_LAST_THREADS_S, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+
+
+def _run_loop(main: Coroutine[Any, Any, int]) -> int:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
+        return asyncio.run(main)
+    return uvloop.run(main)
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:

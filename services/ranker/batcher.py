@@ -1,7 +1,8 @@
 """Shares one device among calls: one event loop owns the queue, jobs come in, one task cuts batches out, no locks.
 
 A batch is cut by tokens, not by calls: the earliest deadline first inside a priority, interactive before bulk, never
-both in one batch. Bulk batches are small, so an interactive call waits for at most one of them. While the device is
+both in one batch. Bulk batches are small, so an interactive call waits for at most one of them; and one is cut among
+so many interactive batches as fill the queue, so that no load starves bulk work for ever. While the device is
 busy the next batch fills; nothing ever waits for company. Work whose caller has gone or whose deadline cannot be met
 is dropped before it is computed. Health follows real forward passes: the batches, and a probe when there are none;
 one that does not come back in time means that the device hangs.
@@ -44,6 +45,9 @@ DropCause = Literal["cancelled", "deadline", "overload", "closed"]
 _LEAST_RETRY_S, _MOST_RETRY_S = 0.05, 5.0
 CLEAN_BATCHES = 200
 """After so many in a row that had memory enough, a lowered budget is doubled."""
+
+PASSED_OVER = 64
+"""So many interactive batches may go before a bulk batch that waits: about as many as a full queue holds."""
 
 
 class BatchObserver(Protocol):
@@ -94,6 +98,7 @@ class Batcher(Generic[Job, Result]):
         self._scorer = scorer
         self._limits = self._given = limits
         self._clean_batches = 0
+        self._passed_over = 0
         self._clock = clock
         self._observer = observer
         self._wake = asyncio.Event()
@@ -157,7 +162,7 @@ class Batcher(Generic[Job, Result]):
     async def drain(self, grace_s: float) -> None:
         """Takes no more and finishes what is queued, for at most `grace_s` seconds; refuses what is left then.
 
-        A batch that is still being computed then is abandoned; the thread ends with it.
+        A batch that is still being computed then is abandoned; its thread is not waited for.
         """
         self._closed = True
         self._wake.set()
@@ -221,7 +226,7 @@ class Batcher(Generic[Job, Result]):
     def _cut(self) -> list[_Entry[Job, Result]]:
         """The next batch; empty when all that waited was dropped."""
         heads = {priority: self._head(queue) for priority, queue in self._queues.items()}
-        priority = next((priority for priority, head in heads.items() if head), Priority.INTERACTIVE)
+        priority = self._turn({priority for priority, head in heads.items() if head})
         queue, limit = self._queues[priority], self._limits.of(priority)
         batch: list[_Entry[Job, Result]] = []
         tokens = 0
@@ -230,6 +235,17 @@ class Batcher(Generic[Job, Result]):
             batch.append(entry)
             tokens += entry.tokens
         return batch
+
+    def _turn(self, waiting: set[Priority]) -> Priority:
+        """Whose turn it is among those that wait."""
+        if Priority.BULK not in waiting:
+            self._passed_over = 0
+            return Priority.INTERACTIVE
+        if Priority.INTERACTIVE not in waiting or self._passed_over >= PASSED_OVER:
+            self._passed_over = 0
+            return Priority.BULK
+        self._passed_over += 1
+        return Priority.INTERACTIVE
 
     def _sweep(self) -> None:
         """Throws out what was cancelled; called when that is more than half, so it costs little per job."""

@@ -19,15 +19,17 @@ class UnknownModelError(LookupError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
-    """A model that answers; `loaded_at` in unix seconds."""
+    """A model that answers; `loaded_at` in unix seconds, `label` as in shared.model.registry."""
 
     model: RankingModel
     loaded_at: float
+    label: str = ""
 
     @property
     def name(self) -> str:
         """What callers ask for."""
-        return self.model.manifest.name
+        name = self.model.manifest.name
+        return f"{name}@{self.label}" if self.label else name
 
     @property
     def version(self) -> str:

@@ -18,9 +18,10 @@ from shared import call
 from shared.clock import Clock
 from shared.errors import Reason, ServiceError
 from shared.model.folders import NAME_RULE, is_safe_name
-from shared.model.registry import RegistryError
+from shared.model.registry import CALLED_RULE, RegistryError, is_called_name, label_of
 from shared.model.text import HistoryText, ItemText
 from shared.model.versions import VersionError
+from shared.model.zero_shot import ZERO_SHOT
 from shared.timestamps import to_duration, to_timestamp
 from shared.validation import Checks
 
@@ -104,23 +105,32 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
         """Makes a version of the registry the one that answers."""
         checks = Checks()
         checks.text("surface", request.surface, 64)
-        for field, value in (("name", request.name), ("version", request.version)):
-            if not is_safe_name(value):
-                checks.fail(field, f"must be {NAME_RULE}")
+        _check_called(checks, request.name)
+        if not is_safe_name(request.version):
+            checks.fail("version", f"must be {NAME_RULE}")
+        if request.surface and label_of(request.name):
+            checks.fail("surface", "must be empty for a model with a label: it answers only calls that name it")
         checks.done()
+        switch = self._switching().activate(request.name, request.version, request.surface)
+        served = await _answered(_switched(switch))
+        return ranker_pb2.ActivateModelResponse(model=self._described(served, self._room.models.now))
+
+    async def DeactivateModel(
+        self, request: ranker_pb2.DeactivateModelRequest, _context: Context
+    ) -> ranker_pb2.DeactivateModelResponse:
+        """Takes a model out of what answers."""
+        checks = Checks()
+        _check_called(checks, request.name)
+        if request.name == ZERO_SHOT:
+            checks.fail("name", "must be a model of the registry; the built-in one always answers")
+        checks.done()
+        await _switched(self._switching().deactivate(request.name))
+        return ranker_pb2.DeactivateModelResponse()
+
+    def _switching(self) -> Switching:
         if self._room.switching is None:
             raise ServiceError(Reason.NOT_READY, "the ranker is starting", retry_after_s=1.0)
-        try:
-            served = await _answered(self._room.switching.activate(request.name, request.version, request.surface))
-        except NoRegistryError:
-            message = "this ranker has no registry; set HOMEPAGE_RANKER_REGISTRY to a folder of model versions"
-            raise ServiceError(Reason.PRECONDITION, message) from None
-        except (VersionError, RegistryError) as error:  # both written for whoever operates the registry
-            raise ServiceError(Reason.PRECONDITION, f"refused, nothing has changed: {error}") from None
-        except OSError:
-            message = "the registry cannot be written; nothing has changed"
-            raise ServiceError(Reason.STORE_UNAVAILABLE, message) from None
-        return ranker_pb2.ActivateModelResponse(model=self._described(served, self._room.models.now))
+        return self._room.switching
 
     def _ranking(self) -> Ranking:
         if self._room.ranking is None:
@@ -139,7 +149,7 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
         manifest, surfaces = served.model.manifest, line_up.surfaces_of(served.name)
         embedder = self._room.models.embedder(served.name).model.manifest
         return ranker_pb2.Model(
-            name=manifest.name,
+            name=served.name,
             version=manifest.version,
             state=ranker_pb2.MODEL_STATE_ACTIVE if surfaces else ranker_pb2.MODEL_STATE_READY,
             actions=manifest.actions,
@@ -150,6 +160,11 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
             metrics=[ranker_pb2.ModelMetric(name=metric.name, value=metric.value) for metric in manifest.metrics],
             surfaces=surfaces,
         )
+
+
+def _check_called(checks: Checks, name: str) -> None:
+    if not is_called_name(name):
+        checks.fail("name", f"must be {CALLED_RULE}")
 
 
 def _start(page_token: str, most: int) -> int:
@@ -210,6 +225,20 @@ async def _answered(answer: Awaitable[Answer]) -> Answer:
         raise ServiceError(Reason.NOT_READY, "the ranker is going down", retry_after_s=1.0) from None
     except DeviceLostError:  # any other failed batch is a defect
         raise ServiceError(Reason.NOT_READY, "the device does not answer", retry_after_s=1.0) from None
+
+
+async def _switched(change: Awaitable[Answer]) -> Answer:
+    """What changed the line-up, its exceptions in the words of the contract."""
+    try:
+        return await change
+    except NoRegistryError:
+        message = "this ranker has no registry; set HOMEPAGE_RANKER_REGISTRY to a folder of model versions"
+        raise ServiceError(Reason.PRECONDITION, message) from None
+    except (VersionError, RegistryError) as error:  # both written for whoever operates the registry
+        raise ServiceError(Reason.PRECONDITION, f"refused, nothing has changed: {error}") from None
+    except OSError:
+        message = "the registry cannot be written; nothing has changed"
+        raise ServiceError(Reason.STORE_UNAVAILABLE, message) from None
 
 
 def _score(probabilities: list[float]) -> ranker_pb2.CandidateScore:

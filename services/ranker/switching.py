@@ -24,7 +24,16 @@ from shared.model.adapter import import_peft
 from shared.model.base import Base
 from shared.model.packed import PackedBert
 from shared.model.ranking_model import RankingModel
-from shared.model.registry import OTHER_SURFACES, RegistryError, Serving, activate, read_serving
+from shared.model.registry import (
+    OTHER_SURFACES,
+    RegistryError,
+    Serving,
+    activate,
+    deactivate,
+    label_of,
+    model_of,
+    read_serving,
+)
 from shared.model.versions import VersionError, load_version
 from shared.model.zero_shot import ZERO_SHOT
 
@@ -73,7 +82,7 @@ class Switching:
         self._one_at_a_time = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ranker-load")
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._applied = Serving()
+        self._applied: Serving | None = None
         self._retry_at = math.inf
         self._unreadable = ""
 
@@ -108,6 +117,14 @@ class Switching:
         write = partial(activate, self._registry, name, version, surface, stored=name != ZERO_SHOT)
         return await asyncio.shield(self._begun(self._activated(name, version, write)))
 
+    async def deactivate(self, name: str) -> None:
+        """Takes a model out of the registry's line-up and out of this ranker's; calls in flight keep theirs.
+
+        Raises:
+            NoRegistryError, RegistryError, OSError: see `activate`.
+        """
+        await asyncio.shield(self._begun(self._deactivated(partial(deactivate, self._registry, name))))
+
     @property
     def _registry(self) -> Path:
         if self._workshop.folder is None:
@@ -117,12 +134,17 @@ class Switching:
     async def _activated(self, name: str, version: str, write: Callable[[], Serving]) -> Served:
         async with self._one_at_a_time:
             serving = await self._in_thread(partial(read_serving, self._registry))
-            known = name in serving.current or await self._in_thread((self._registry / name).is_dir)
+            known = await self._in_thread((self._registry / model_of(name)).is_dir)
+            known = known or (serving is not None and name in serving.current)
             served = await self._brought_up(name, version, noted=known)  # or anybody could fill the list of attempts
             serving = await self._in_thread(write)
             self._line_up(served, serving)
             await self._apply(serving)
             return served
+
+    async def _deactivated(self, write: Callable[[], Serving]) -> None:
+        async with self._one_at_a_time:
+            await self._apply(await self._in_thread(write))
 
     async def _watch(self) -> None:
         while True:
@@ -147,7 +169,7 @@ class Switching:
                 return
             self._unreadable = ""
             again = self._clock.monotonic() >= self._retry_at
-            if serving != Serving() and (again or serving != self._applied):
+            if serving is not None and (again or serving != self._applied):
                 await self._apply(serving)
 
     async def _apply(self, serving: Serving) -> None:
@@ -196,7 +218,7 @@ class Switching:
                     self._changed(self._models)
                 log.error("model refused", extra={FIELDS: {**told, "why": why}})
                 raise
-            served = Served(model, self._clock.now())
+            served = Served(model, self._clock.now(), label_of(name))
             log.info("model loaded", extra={FIELDS: told})
         self._models.forget_attempt(name)
         return served
@@ -207,9 +229,10 @@ class Switching:
         if name == ZERO_SHOT:
             built_in = line_up.models[name].version
             raise VersionError(f"the model {name} is built in and has one version, {built_in}; activate that")
-        predecessor = line_up.models.get(name) or line_up.models[line_up.defaults[OTHER_SURFACES]]
+        like = (name, model_of(name), line_up.defaults[OTHER_SURFACES])
+        predecessor = next(line_up.models[each] for each in like if each in line_up.models)
         try:
-            folder = self._registry / name / version
+            folder = self._registry / model_of(name) / version
             model = await self._in_thread(partial(load_version, folder, self._workshop.base, self._workshop.packed))
             if not await self._ranking.answers(model):
                 raise VersionError(f"model version {name}/{version}: it gives no finite probabilities; train it again")

@@ -27,7 +27,7 @@ class Texts:
 
     def close(self) -> None:
         """Ends the thread."""
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False)
 
     async def read(
         self, tokeniser: Tokeniser, history: Sequence[str], items: Sequence[str], *, bulk: bool

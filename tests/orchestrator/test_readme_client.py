@@ -11,7 +11,7 @@ README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 async def test_the_python_client_works_as_printed(homepage):
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     assert "127.0.0.1:50051" in code
-    program = code.replace("127.0.0.1:50051", homepage.host.address)
+    program = code.replace("127.0.0.1:50051", homepage.host.address).replace("timeout=0.5", "timeout=20")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -17,7 +17,7 @@ from services.ranker.ranking import Item
 from shared.errors import Reason, ServiceError
 from shared.model.base import Base
 from shared.model.packed import PackedBert
-from shared.model.registry import read_serving
+from shared.model.registry import Serving, read_serving
 from shared.rich_status import from_rpc_error
 from shared.server import ServiceHost
 from tests.conftest import OpenChannel
@@ -45,6 +45,12 @@ def rank_request(model: str = "", surface: str = "") -> ranker_pb2.RankRequest:
     )
 
 
+def serving_of(registry: Path) -> Serving:
+    serving = read_serving(registry)
+    assert serving is not None
+    return serving
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, tiny_base: Base, tiny_packed: PackedBert) -> Store:
     return make_store(tmp_path_factory.mktemp("activation") / "store", tiny_base, tiny_packed)
@@ -67,6 +73,9 @@ class Caller:
     ) -> ranker_pb2.Model:
         request = ranker_pb2.ActivateModelRequest(name=name, version=version, surface=surface)
         return (await self._stub.ActivateModel(request, timeout=timeout)).model
+
+    async def deactivate(self, name: str) -> None:
+        await self._stub.DeactivateModel(ranker_pb2.DeactivateModelRequest(name=name))
 
     async def refused(self, name: str, version: str, surface: str = "") -> tuple[grpc.StatusCode, ServiceError]:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -136,13 +145,59 @@ async def test_each_surface_and_each_name_gets_its_model(caller: Caller) -> None
     assert models["news", "v1"].loaded_at.seconds > 0
 
 
+async def test_a_challenger_answers_beside_the_champion_and_only_when_it_is_named(
+    caller: Caller, registry: Path
+) -> None:
+    await caller.activate("news", "v1")
+    challenger = await caller.activate("news@challenger", "v2")
+    assert (challenger.name, list(challenger.surfaces)) == ("news@challenger", [])
+    assert challenger.state == ranker_pb2.MODEL_STATE_READY
+    assert (await caller.rank("news")).model_version == (await caller.rank("news", "news")).model_version == "v1"
+    assert (await caller.rank("news", "news@challenger")).model_version == "v2"
+    await caller.activate("news", "v2")  # promoted
+    assert (await caller.rank("news", "news@challenger")).model_version == "v2"
+    assert serving_of(registry) == Serving({"news": "v2", "news@challenger": "v2"}, {"": "news"})
+
+
+async def test_what_is_deactivated_answers_no_more_here_and_elsewhere_and_its_surface_gets_the_default(
+    caller: Caller, registry: Path, start_ranker: StartRanker, caller_of: Callable[[ServiceHost], Caller]
+) -> None:
+    other = caller_of(await start_ranker(registry=registry, registry_poll_s=POLL_S))
+    await caller.activate("news", "v1")
+    await caller.activate("news@challenger", "v2")
+    await other.until_answers("news", "v1")
+    for name in ("news@challenger", "news", "news", "never-activated"):
+        await caller.deactivate(name)
+    assert {name for name, _ in await caller.models()} == {"zero-shot"}
+    await caller.rank("zero-shot")
+    with pytest.raises(grpc.aio.AioRpcError) as unknown:
+        await caller.rank("news", "news")
+    assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+    await other.until_listed(lambda models: {name for name, _ in models} == {"zero-shot"})
+    assert (registry / "news" / "v1" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "news@", "zero-shot"])
+async def test_what_cannot_be_deactivated_is_invalid(caller: Caller, name: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.deactivate(name)
+    told = from_rpc_error(refused.value)
+    assert told is not None
+    assert (refused.value.code(), told.violations[0].field) == (grpc.StatusCode.INVALID_ARGUMENT, "name")
+
+
+async def test_a_label_and_a_surface_do_not_go_together(caller: Caller) -> None:
+    code, told = await caller.refused("news@challenger", "v1", "home")
+    assert (code, told.violations[0].field) == (grpc.StatusCode.INVALID_ARGUMENT, "surface")
+
+
 async def test_versions_are_swapped_forward_back_and_to_the_built_in_one(caller: Caller, registry: Path) -> None:
     built_in = (await caller.rank("zero-shot")).model_version
     for version in ("v1", "v2", "v2", "v1"):
         model = await caller.activate("news", version)
         assert (model.version, list(model.surfaces)) == (version, [""])
         assert (await caller.rank("news")).model_version == version
-        assert read_serving(registry).version_of("news") == version
+        assert serving_of(registry).version_of("news") == version
     await caller.activate("zero-shot", built_in)
     await caller.rank("zero-shot")
     models = await caller.models()
@@ -165,10 +220,10 @@ async def test_what_cannot_answer_is_refused_and_listed_beside_what_answers(
     assert why in models["news", version].failure
     assert list(models["news", "v1"].surfaces) == [""]
     assert (await caller.rank("news")).model_version == "v1"
-    assert read_serving(registry).current == {"news": "v1"}
+    assert serving_of(registry).current == {"news": "v1"}
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b", "x" * 129])
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b", "x" * 129, "a@b@c"])
 async def test_names_that_cannot_be_folders_are_invalid(caller: Caller, name: str) -> None:
     code, told = await caller.refused(name, name, "s" * 65)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -230,13 +285,13 @@ async def test_a_swap_goes_on_when_the_deadline_of_its_caller_passes(caller: Cal
             await late
         assert passed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await caller.until_answers("news", "v1")
-    assert read_serving(registry).current == {"news": "v1"}
+    assert serving_of(registry).current == {"news": "v1"}
 
 
 async def test_versions_activated_at_once_end_in_what_the_registry_says(caller: Caller, registry: Path) -> None:
     models = await asyncio.gather(*(caller.activate("news", version) for version in ("v1", "v2", "v3")))
     assert [model.version for model in models] == ["v1", "v2", "v3"]
-    assert (await caller.rank("news")).model_version == read_serving(registry).version_of("news")
+    assert (await caller.rank("news")).model_version == serving_of(registry).version_of("news")
 
 
 async def test_every_ranker_on_a_registry_follows_and_later_ones_begin_with_it(
@@ -280,7 +335,7 @@ async def test_calls_during_swaps_all_succeed_each_wholly_by_one_version(caller:
     callers = [asyncio.create_task(keep_calling()) for _ in range(8)]
     try:
         for version in ("v2", "v3", "v1", "v2"):
-            await caller.activate("news", version)
+            await caller.activate("news", version, timeout=60.0)
             assert (await caller.rank("news")).model_version == version
     finally:
         swapped.set()
@@ -306,7 +361,7 @@ async def test_a_ranker_that_stops_while_it_loads_leaves_no_task_and_no_thread(
             await swap
         own = [task for task in asyncio.all_tasks() - ours if "services/ranker" in repr(task)]
         assert own == []
-    assert read_serving(registry).current == {"news": "v1"}
+    assert serving_of(registry).current == {"news": "v1"}
     for thread in threading.enumerate():
         if thread.name.startswith("ranker-"):
             await asyncio.to_thread(thread.join, SOON)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.ranker.batcher import Batcher
+from services.ranker.batcher import PASSED_OVER, Batcher
 from services.ranker.work import (
     BatchLimits,
     ClosedError,
@@ -89,6 +89,17 @@ async def test_an_interactive_call_waits_for_at_most_one_bulk_batch(bench: HeldB
     bench.submit("now")
     bench.scorer.let_go()
     assert await bench.scorer.next_batch() == ["now"]
+
+
+async def test_calls_that_never_cease_do_not_starve_bulk_work(bench: HeldBench) -> None:
+    await bench.hold()
+    bench.submit("bulk", tokens=10, urgency=BULK)
+    batches = []
+    while batches[-1:] != [["bulk"]] and len(batches) <= PASSED_OVER:
+        bench.submit("now")
+        bench.scorer.let_go()
+        batches.append(await bench.scorer.next_batch())
+    assert batches == [["now"]] * PASSED_OVER + [["bulk"]]
 
 
 async def test_the_earliest_deadline_goes_first_and_equals_go_in_order_of_arrival(bench: HeldBench) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.ranker import switching
 from services.ranker.models import Attempt
 from services.ranker.switching import RETRY_S, NoRegistryError
 from shared.model import registry
@@ -21,6 +22,7 @@ from shared.model.base import Base
 from shared.model.packed import PackedBert
 from shared.model.registry import RegistryError
 from shared.model.versions import VersionError
+from tests.ranker.batcher_bench import SOON
 from tests.ranker.held_file import HeldFile
 from tests.ranker.switching_bench import REFUSED, Bench, Store, make_store
 from tests.shared.model.made_version import make_version
@@ -259,15 +261,15 @@ async def test_a_version_that_fails_on_the_way_leaves_the_one_before_it(bench: B
     assert bench.agrees()
 
 
-@pytest.mark.parametrize("content", [b"{", b'{"current": {"news": "../v2"}, "defaults": {}}', b'{"current": {}}', None])
+@pytest.mark.parametrize("content", [b"{", b'{"current": {"news": "../v2"}, "defaults": {}}', b'{"current": {}}'])
 async def test_while_the_registry_says_nothing_of_use_all_stays_as_it_is(
-    bench: Bench, content: bytes | None, caplog: pytest.LogCaptureFixture
+    bench: Bench, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     await bench.begin()
     await bench.activate("news", "v1")
     line_up = bench.models.now
     for _ in range(2):
-        with HeldFile(bench.serving_file, content or b'{"current": {}, "defaults": {}}') as held:
+        with HeldFile(bench.serving_file, content) as held:
             await held.is_read()
     repaired = b'{"current": {"news": "v2"}, "defaults": {"": "news"}}'
     with HeldFile(bench.serving_file, repaired) as held:
@@ -276,7 +278,23 @@ async def test_while_the_registry_says_nothing_of_use_all_stays_as_it_is(
         await bench.check_answers()
     await bench.until_answering("news", "v2")
     told = [record for record in caplog.records if "cannot be read" in record.message]
-    assert len(told) == (0 if content is None else 1)  # once, however often it was looked at
+    assert len(told) == 1  # once, however often it was looked at
+
+
+async def test_when_the_file_is_lost_all_stays_as_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.begin()
+    await bench.activate("news", "v1")
+    line_up, looks = bench.models.now, threading.Semaphore(0)
+
+    def look(folder: Path) -> registry.Serving | None:
+        looks.release()
+        return registry.read_serving(folder)
+
+    bench.serving_file.unlink()
+    monkeypatch.setattr(switching, "read_serving", look)
+    for _ in range(3):
+        assert await asyncio.to_thread(looks.acquire, timeout=SOON)
+    assert bench.models.now is line_up
 
 
 async def test_a_damaged_registry_takes_no_activation(bench: Bench) -> None:

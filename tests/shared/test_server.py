@@ -269,6 +269,7 @@ TINY = '''
 import asyncio
 import os
 import sys
+import threading
 
 from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
 from shared.server import serve
@@ -296,6 +297,9 @@ class Tiny:
     async def start(self):
         if "SLOW" in os.environ:
             await wait_for_test()
+        if "HANGS" in os.environ:
+            threading.Thread(target=threading.Event().wait).start()
+            asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
 
     async def stop(self): ...
 
@@ -361,14 +365,22 @@ async def test_on_sigterm_a_process_finishes_the_call_in_flight_and_exits_with_0
         gate.open.set()
         assert await in_flight == ANSWER
         await logged(process, "stopped")
-        assert await asyncio.wait_for(process.wait(), 5) == 0
+        assert await asyncio.wait_for(process.wait(), 15) == 0
 
 
 async def test_sigterm_during_a_slow_start_ends_the_process_too(tmp_path: Path):
     async with tiny_service(tmp_path, SLOW="1") as (process, gate):
         await asyncio.wait_for(gate.reached.wait(), 20)
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 5) == 0
+        assert await asyncio.wait_for(process.wait(), 15) == 0
+
+
+async def test_threads_that_hang_do_not_keep_a_process(tmp_path: Path):
+    async with tiny_service(tmp_path, HANGS="1") as (process, _):
+        await logged(process, "serving")
+        process.send_signal(signal.SIGTERM)
+        await logged(process, "stopped")
+        assert await asyncio.wait_for(process.wait(), 15) == 0
 
 
 async def test_a_process_whose_port_is_taken_exits_with_2_and_one_line(tmp_path: Path, start_service: StartService):

@@ -16,6 +16,9 @@ from shared.model.registry import (
     RegistryError,
     Serving,
     activate,
+    deactivate,
+    label_of,
+    model_of,
     prune,
     read_serving,
     versions_of,
@@ -40,7 +43,7 @@ def add_versions(registry: Path, *versions: str, name: str = "news") -> None:
 
 
 def test_an_empty_registry_serves_nothing(tmp_path: Path) -> None:
-    assert read_serving(tmp_path) == Serving()
+    assert read_serving(tmp_path) is None
     assert versions_of(tmp_path, "news") == ()
     assert Serving().version_of("news") is None
     assert Serving().default_for("home") is None
@@ -76,7 +79,7 @@ def test_the_last_activation_of_a_model_and_of_a_surface_counts(made: list[tuple
         for activation in made:
             serving = activate_unstored(Path(folder), *activation)
             assert read_serving(Path(folder)) == serving
-        serving = read_serving(Path(folder))
+        serving = read_serving(Path(folder)) or Serving()
     versions = {name: version for name, version, _ in made}
     defaults = {surface: name for name, _, surface in made}
     for name in ("news", "sport", "music"):
@@ -89,6 +92,29 @@ def test_a_surface_with_its_own_default_keeps_it_when_the_others_change(tmp_path
     activate_unstored(tmp_path, "sport", "v1", "stadium")
     serving = activate_unstored(tmp_path, "news", "v1", OTHER_SURFACES)
     assert (serving.default_for("stadium"), serving.default_for("home")) == ("sport", "news")
+
+
+def test_a_label_lets_versions_of_one_model_answer_side_by_side_and_takes_no_surface(tmp_path: Path) -> None:
+    activate_unstored(tmp_path, "news", "v1", "home")
+    serving = activate_unstored(tmp_path, "news@challenger", "v2", OTHER_SURFACES)
+    assert serving == Serving({"news": "v1", "news@challenger": "v2"}, {"home": "news"})
+    assert read_serving(tmp_path) == serving
+    assert (model_of("news@challenger"), label_of("news@challenger")) == ("news", "challenger")
+    assert (model_of("news"), label_of("news")) == ("news", "")
+    with pytest.raises(RegistryError, match="a model with a label cannot be the default of a surface"):
+        activate_unstored(tmp_path, "news@challenger", "v2", "home")
+
+
+def test_what_is_deactivated_leaves_its_surfaces_and_only_them(tmp_path: Path) -> None:
+    activate_unstored(tmp_path, "news", "v1", OTHER_SURFACES)
+    activate_unstored(tmp_path, "news@challenger", "v2", OTHER_SURFACES)
+    activate_unstored(tmp_path, "sport", "v1", "stadium")
+    for _ in range(2):  # the second time there is nothing to do
+        left = deactivate(tmp_path, "sport")
+        assert left == Serving({"news": "v1", "news@challenger": "v2"}, {OTHER_SURFACES: "news"})
+    assert deactivate(tmp_path, "news") == Serving({"news@challenger": "v2"}, {})
+    deactivate(tmp_path, "news@challenger")
+    assert read_serving(tmp_path) == Serving()  # it says so, which is more than saying nothing
 
 
 @pytest.mark.parametrize(
@@ -121,11 +147,27 @@ def test_a_damaged_file_is_refused_and_never_overwritten(tmp_path: Path, content
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "surface"), [("a/b", "v1", ""), ("news", "..", ""), ("", "v1", ""), ("news", "v1", "s" * 65)]
+    ("name", "version", "surface"),
+    [
+        ("a/b", "v1", ""),
+        ("news", "..", ""),
+        ("", "v1", ""),
+        ("news", "v1", "s" * 65),
+        ("news@", "v1", ""),
+        ("@challenger", "v1", ""),
+        ("a@b@c", "v1", ""),
+        ("news", "v1@challenger", ""),
+    ],
 )
 def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str, version: str, surface: str) -> None:
     with pytest.raises(RegistryError, match="must"):
         activate_unstored(tmp_path, name, version, surface)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "news@"])
+def test_what_cannot_be_a_name_cannot_be_deactivated(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RegistryError, match="must"):
+        deactivate(tmp_path, name)
 
 
 def test_two_processes_that_activate_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -156,7 +198,8 @@ def test_an_activation_killed_at_any_line_leaves_the_old_or_the_new_and_the_next
         add_versions(tmp_path / str(number), "v1", "v2", "v3")
         activate(tmp_path / str(number), "news", "v1", OTHER_SURFACES)
     subprocess.run([sys.executable, "-m", "tests.shared.model.killed", "activate", tmp_path], check=True, timeout=60)
-    left = [read_serving(tmp_path / str(number)).version_of("news") for number in range(1, 100)]
+    said = [read_serving(tmp_path / str(number)) for number in range(1, 100)]
+    left = [serving.version_of("news") if serving else None for serving in said]
     first_new = left.index("v2")
     assert set(left[:first_new]) == {"v1"}
     assert first_new > 10
@@ -191,3 +234,10 @@ def test_pruning_leaves_the_newest_and_the_current_one(
     assert versions_of(tmp_path, "news") == left
     assert {each.name for each in (tmp_path / "news").iterdir()} == set(left)
     assert versions_of(tmp_path, "sport") == ("v1",)
+
+
+def test_pruning_leaves_what_serves_under_a_label(tmp_path: Path) -> None:
+    add_versions(tmp_path, "v1", "v2", "v3")
+    activate(tmp_path, "news", "v3", OTHER_SURFACES)
+    activate(tmp_path, "news@challenger", "v1", OTHER_SURFACES)
+    assert prune(tmp_path, "news", keep=0) == ("v2",)

@@ -462,7 +462,7 @@ class Model(_message.Message):
     SURFACES_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """What it is called, e.g. "default"."""
+    """What it is called, e.g. "news", or with a label "news@challenger"."""
     version: _builtins.str
     """Which one it is; says what it was made of."""
     state: Global___ModelState.ValueType
@@ -550,11 +550,15 @@ class ActivateModelRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SURFACE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The model. Required."""
+    """The model. Required. With a label, "news@challenger", this version answers beside the one that the bare name stands
+    for, and only calls that name it so.
+    """
     version: _builtins.str
     """The version of it that answers from now on. Required."""
     surface: _builtins.str
-    """The surface it becomes the default of, 0 to 64 characters; empty = every surface that has no default of its own."""
+    """The surface it becomes the default of, 0 to 64 characters; empty = every surface that has no default of its own.
+    Must be empty for a name with a label, which becomes the default of nothing.
+    """
     def __init__(
         self,
         *,
@@ -593,3 +597,42 @@ class ActivateModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ActivateModelResponse: _TypeAlias = ActivateModelResponse  # noqa: Y015
+
+@_typing.final
+class DeactivateModelRequest(_message.Message):
+    """Request of Ranker.DeactivateModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model, with its label if it has one. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeactivateModelRequest: _TypeAlias = DeactivateModelRequest  # noqa: Y015
+
+@_typing.final
+class DeactivateModelResponse(_message.Message):
+    """Response of Ranker.DeactivateModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeactivateModelResponse: _TypeAlias = DeactivateModelResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class RankerStub:
                 request_serializer=homepage_dot_ranker_dot_v1_dot_ranker__pb2.ActivateModelRequest.SerializeToString,
                 response_deserializer=homepage_dot_ranker_dot_v1_dot_ranker__pb2.ActivateModelResponse.FromString,
                 _registered_method=True)
+        self.DeactivateModel = channel.unary_unary(
+                '/homepage.ranker.v1.Ranker/DeactivateModel',
+                request_serializer=homepage_dot_ranker_dot_v1_dot_ranker__pb2.DeactivateModelRequest.SerializeToString,
+                response_deserializer=homepage_dot_ranker_dot_v1_dot_ranker__pb2.DeactivateModelResponse.FromString,
+                _registered_method=True)
 
 
 class RankerServicer:
@@ -91,6 +96,14 @@ class RankerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeactivateModel(self, request, context):
+        """Takes a model out of what answers; its surfaces get the general default again. Calls that are being answered keep
+        it. Other rankers on the same registry follow. The version stays in the registry. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RankerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +126,11 @@ def add_RankerServicer_to_server(servicer, server):
                     servicer.ActivateModel,
                     request_deserializer=homepage_dot_ranker_dot_v1_dot_ranker__pb2.ActivateModelRequest.FromString,
                     response_serializer=homepage_dot_ranker_dot_v1_dot_ranker__pb2.ActivateModelResponse.SerializeToString,
+            ),
+            'DeactivateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeactivateModel,
+                    request_deserializer=homepage_dot_ranker_dot_v1_dot_ranker__pb2.DeactivateModelRequest.FromString,
+                    response_serializer=homepage_dot_ranker_dot_v1_dot_ranker__pb2.DeactivateModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +242,33 @@ class Ranker:
             '/homepage.ranker.v1.Ranker/ActivateModel',
             homepage_dot_ranker_dot_v1_dot_ranker__pb2.ActivateModelRequest.SerializeToString,
             homepage_dot_ranker_dot_v1_dot_ranker__pb2.ActivateModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeactivateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/homepage.ranker.v1.Ranker/DeactivateModel',
+            homepage_dot_ranker_dot_v1_dot_ranker__pb2.DeactivateModelRequest.SerializeToString,
+            homepage_dot_ranker_dot_v1_dot_ranker__pb2.DeactivateModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

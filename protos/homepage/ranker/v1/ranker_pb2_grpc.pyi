@@ -44,6 +44,10 @@ class RankerStub:
     swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
     version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
     """
+    DeactivateModel: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.DeactivateModelRequest, _ranker_pb2.DeactivateModelResponse]
+    """Takes a model out of what answers; its surfaces get the general default again. Calls that are being answered keep
+    it. Other rankers on the same registry follow. The version stays in the registry. Idempotent.
+    """
 
 @_typing.type_check_only
 class RankerAsyncStub(RankerStub):
@@ -60,6 +64,10 @@ class RankerAsyncStub(RankerStub):
     """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
     swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
     version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+    """
+    DeactivateModel: _aio.UnaryUnaryMultiCallable[_ranker_pb2.DeactivateModelRequest, _ranker_pb2.DeactivateModelResponse]  # type: ignore[assignment]
+    """Takes a model out of what answers; its surfaces get the general default again. Calls that are being answered keep
+    it. Other rankers on the same registry follow. The version stays in the registry. Idempotent.
     """
 
 class RankerServicer(metaclass=_abc_1.ABCMeta):
@@ -98,6 +106,16 @@ class RankerServicer(metaclass=_abc_1.ABCMeta):
         """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
         swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
         version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def DeactivateModel(
+        self,
+        request: _ranker_pb2.DeactivateModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_pb2.DeactivateModelResponse, _abc.Awaitable[_ranker_pb2.DeactivateModelResponse]]:
+        """Takes a model out of what answers; its surfaces get the general default again. Calls that are being answered keep
+        it. Other rankers on the same registry follow. The version stays in the registry. Idempotent.
         """
 
 def add_RankerServicer_to_server(servicer: RankerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
