@@ -4,8 +4,8 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +38,15 @@ class Scale:
     repeats: int
     batch_tokens: int
     progress: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What callers ask for, and the seconds that plain cross-encoding takes for it."""
+
+    workload: Workload
+    plain_s: float
+    scale: Scale
 
 
 def measured(base: Base, scale: Scale) -> list[Figure]:
@@ -101,7 +110,8 @@ def _one(base: Base, many: int, peak: float, scale: Scale) -> list[Figure]:
         sides: dict[str, Callable[[], object]] = {plain.name: partial(plain.scores, workload.user, workload.candidates)}
         sides |= {_name(k): _direct(model, workload) for k, model in models.items()}
         seconds = interleaved(sides, scale.repeats, scale.progress)
-    found = [_figure(plain.name, None, many, seconds[plain.name], seconds[plain.name])]
+        found = [_figure(plain.name, None, many, seconds[plain.name], seconds[plain.name])]
+        found += asyncio.run(_plain_loaded(plain, workload, seconds[plain.name], scale))
     for k, model in models.items():
         found.append(_figure(_name(k), k, many, seconds[_name(k)], seconds[plain.name]))
         rate = flops(model, workload, items_cached=k > 0) / seconds[_name(k)]
@@ -127,27 +137,50 @@ def _figure(way: str, k: int | None, many: int, taken: float, other: float) -> F
 
 
 async def _loaded(model: RankingModel, workload: Workload, plain_s: float, scale: Scale) -> list[Figure]:
-    """Closed loops of 1, 16 and 64 callers through the batcher: throughput, and p50 and p99 of the calls."""
-    found: list[Figure] = []
+    """Calls through the batcher; users are new in every call, items are cached where the model caches them."""
     history, items = history_of(workload), items_of(workload)
-    many, k = len(items), model.manifest.layout.split_depth
-    async with stand(scale.batch_tokens, _CACHE_BYTES if model.caches_items else 0) as core:
-        taken: list[float] = []
+    k, cache_bytes = model.manifest.layout.split_depth, _CACHE_BYTES if model.caches_items else 0
+    async with stand(scale.batch_tokens, cache_bytes, caches_users=False) as core:
+        return await _callers(
+            _name(k), k, lambda: core.ranking.rank(model, history, items), _Setting(workload, plain_s, scale)
+        )
 
-        async def caller() -> None:
-            for _ in range(_CALLS_EACH):
-                started = time.perf_counter()
-                await core.ranking.rank(model, history, items)
-                taken.append(time.perf_counter() - started)
 
-        await caller()
-        for callers in _CONCURRENT:
-            taken.clear()
-            scale.progress(f"{callers} callers, k = {k}")
+async def _plain_loaded(plain: PlainTransformers, workload: Workload, plain_s: float, scale: Scale) -> list[Figure]:
+    """Callers of plain cross-encoding, one after another as they come: a GPU works kernel by kernel anyway."""
+    turn = asyncio.Lock()
+
+    async def call() -> None:
+        async with turn:
+            await asyncio.to_thread(plain.scores, workload.user, workload.candidates)
+
+    return await _callers(plain.name, None, call, _Setting(workload, plain_s, scale))
+
+
+async def _callers(way: str, k: int | None, call: Callable[[], Awaitable[object]], setting: _Setting) -> list[Figure]:
+    """Closed loops of 1, 16 and 64 callers: throughput against plain and against one caller, p50 and p99 of calls."""
+    many, scale = len(setting.workload.candidates), setting.scale
+    found: list[Figure] = []
+    taken: list[float] = []
+
+    async def caller() -> None:
+        for _ in range(_CALLS_EACH):
             started = time.perf_counter()
-            await asyncio.gather(*(caller() for _ in range(callers)))
-            each = (time.perf_counter() - started) / (callers * _CALLS_EACH)
-            middle, late = statistics.median(taken), percentile(taken, 0.99)
-            name = f"{callers} callers, p50 {middle * 1e3:.1f} ms, p99 {late * 1e3:.1f} ms"
-            found.append(_figure(name, k, many, each, plain_s))
+            await call()
+            taken.append(time.perf_counter() - started)
+
+    await caller()
+    alone = 0.0
+    for callers in _CONCURRENT:
+        taken.clear()
+        scale.progress(f"{way}, {callers} callers")
+        started = time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        each = (time.perf_counter() - started) / (callers * _CALLS_EACH)
+        alone = alone or each
+        middle, late = statistics.median(taken), percentile(taken, 0.99)
+        name = f"{way}, {callers} callers, p50 {middle * 1e3:.1f} ms, p99 {late * 1e3:.1f} ms"
+        found.append(_figure(name, k, many, each, setting.plain_s))
+        if callers > 1:
+            found.append(replace(_figure(name, k, many, each, alone), against="one caller"))
     return found

@@ -60,10 +60,11 @@ class Stand:
 
 
 @asynccontextmanager
-async def stand(batch_tokens: int, cache_bytes: int) -> AsyncIterator[Stand]:
+async def stand(batch_tokens: int, cache_bytes: int, *, caches_users: bool = True) -> AsyncIterator[Stand]:
     """A core with batches of so many tokens; with 0 bytes nothing is cached but token ids."""
     clock, watcher = SystemClock(), Watcher()
-    caches = Caches(CacheBounds(Bounds(2**28), Bounds(cache_bytes), Bounds(cache_bytes)), clock)
+    user_bytes = cache_bytes if caches_users else 0
+    caches = Caches(CacheBounds(Bounds(2**28), Bounds(cache_bytes), Bounds(user_bytes)), clock)
     limits = BatchLimits(QUEUE_TOKENS, batch_tokens, bulk_budget(batch_tokens))
     batcher: Batcher[Job, Outcome] = Batcher(ModelScorer(caches), limits, clock, watcher)
     batcher.start()
