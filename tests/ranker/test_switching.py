@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import threading
@@ -279,6 +280,19 @@ async def test_while_the_registry_says_nothing_of_use_all_stays_as_it_is(
     await bench.until_answering("news", "v2")
     told = [record for record in caplog.records if "cannot be read" in record.message]
     assert len(told) == 1  # once, however often it was looked at
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")
+async def test_loading_gives_way_to_everything_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    nice: list[int] = []
+
+    def look(folder: Path) -> registry.Serving | None:
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return registry.read_serving(folder)
+
+    monkeypatch.setattr(switching, "read_serving", look)
+    await bench.begin()
+    assert nice[0] > os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 async def test_when_the_file_is_lost_all_stays_as_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
