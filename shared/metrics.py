@@ -88,9 +88,17 @@ RANKER_BATCH_FILL = MetricSpec(
 RANKER_BATCH_BUDGET = MetricSpec(
     "homepage_ranker_batch_budget_tokens", "gauge", "Tokens that a batch of Rank calls may have now."
 )
-RANKER_STAGE_SECONDS = _seconds("homepage_ranker_stage_seconds", "Time of a stage of a call to the ranker.", "stage")
+RANKER_STAGE_SECONDS = _seconds(
+    "homepage_ranker_stage_seconds",
+    "Time of a stage (queue, tokenise, compute) of answered Rank calls; Embed and the ranker's own work do not count.",
+    "stage",
+)
 RANKER_DROPPED = MetricSpec(
-    "homepage_ranker_dropped", "counter", "Jobs dropped before they were computed, by cause.", ("cause",)
+    "homepage_ranker_dropped",
+    "counter",
+    "What callers waited for and was dropped before it was computed, by cause: jobs (parts of calls); for overload, "
+    "whole calls.",
+    ("cause",),
 )
 RANKER_ITEMS_FAILED = MetricSpec(
     "homepage_ranker_items_failed", "counter", "Items that could not be computed even alone."

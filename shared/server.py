@@ -12,10 +12,11 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from wsgiref.simple_server import WSGIServer
 
 import grpc
@@ -42,8 +43,6 @@ _CANCELLED_CALLS_S = 1.0
 """How long calls that outlived the grace may tidy up after they were cancelled."""
 _LAST_SPANS_S = 3.0
 """What a collector that is away may cost at the end."""
-_LAST_THREADS_S = 3.0
-"""How long threads that are still busy may take to end; one that hangs, in a device or a volume, never would."""
 
 
 class Service(Protocol):
@@ -242,12 +241,12 @@ class AddressInUseError(StartError):
         super().__init__(f"cannot listen on {address}: it is taken, or not an address of this machine")
 
 
-def serve(name: str, settings: ServiceSettings, build: Callable[[Runtime], Service]) -> int:
-    """The body of a service's `__main__`: logs, tracing, event loop; returns the exit status."""
+def serve(name: str, settings: ServiceSettings, build: Callable[[Runtime], Service]) -> NoReturn:
+    """The body of a service's `__main__`: logs, tracing, event loop; ends the process with its exit status."""
     logs.set_up(name, settings.log_level)
     traces = set_up_tracing(name, settings.otlp_endpoint)
 
-    async def main() -> int:
+    async def main() -> NoReturn:
         runtime = Runtime(settings, tracing=traces)
         status = 0
         try:
@@ -258,25 +257,28 @@ def serve(name: str, settings: ServiceSettings, build: Callable[[Runtime], Servi
         except Exception:
             log.exception("ended by a defect")
             status = 1
-        _end_without_threads(status)
-        return status
+        _end(status)
 
-    return _run_loop(main())
-
-
-def _end_without_threads(status: int) -> None:
-    """Ends the process in a while, though the interpreter waits for its threads: all that matters has been written."""
-    timer = threading.Timer(_LAST_THREADS_S, os._exit, (status,))
-    timer.daemon = True
-    timer.start()
+    _run_loop(main())
 
 
-def _run_loop(main: Coroutine[Any, Any, int]) -> int:
+def _end(status: int) -> NoReturn:
+    """Ends the process at once: all that matters is written, and the interpreter would wait for every thread, be it
+    stuck in a device or in a volume that is gone.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _run_loop(main: Coroutine[Any, Any, NoReturn]) -> NoReturn:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
 import annotated_types
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -96,6 +96,17 @@ class ServiceSettings(BaseSettings):
     otlp_endpoint: str = Field(
         "", description="OpenTelemetry collector (OTLP over gRPC) for traces; empty = no tracing"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_empty_path(cls, value: object, field: ValidationInfo) -> object:
+        """An empty text as a path would be the working directory: where a path may be left out, it is left out."""
+        info = cls.model_fields[str(field.field_name)]
+        if value != "" or "Path" not in str(info.annotation):
+            return value
+        if info.default is None:
+            return None
+        raise ValueError("it is empty")
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)

@@ -1,4 +1,15 @@
-"""Why a service cannot start, in words for whoever starts it."""
+"""The first and the last moments of a start: signals before the event loop runs, and why a service cannot start."""
+
+import signal
+import sys
+
+
+def end_on_sigterm() -> None:
+    """From now until the event loop takes over, SIGTERM ends the process with status 0.
+
+    Otherwise it would be lost while libraries are imported, where the process is the first one of a container.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 class StartError(Exception):

@@ -1,18 +1,21 @@
-"""`python -m services.orchestrator`: serves homepage.v1.Homepage."""
+"""`python -m services.orchestrator`: reads the settings from the environment and serves until a signal."""
 
 import sys
 
-from services.orchestrator.service import OrchestratorService
-from services.orchestrator.settings import OrchestratorSettings
-from shared.server import serve
-from shared.settings import load_or_exit
+from shared.start import end_on_sigterm
 
 
-def main() -> int:
-    """Reads the settings and serves until SIGTERM."""
+def main() -> None:
+    """Ends the process with its exit status."""
+    end_on_sigterm()
+    from services.orchestrator.service import OrchestratorService
+    from services.orchestrator.settings import OrchestratorSettings
+    from shared.server import serve
+    from shared.settings import load_or_exit
+
     settings = load_or_exit(OrchestratorSettings, sys.argv[1:])
-    return serve("orchestrator", settings, lambda runtime: OrchestratorService(runtime, settings))
+    serve("orchestrator", settings, lambda runtime: OrchestratorService(runtime, settings))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

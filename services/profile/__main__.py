@@ -1,18 +1,21 @@
-"""`python -m services.profile`: reads the settings from the environment and serves until SIGTERM."""
+"""`python -m services.profile`: reads the settings from the environment and serves until a signal."""
 
 import sys
 
-from services.profile.service import ProfileService
-from services.profile.settings import ProfileSettings
-from shared.server import serve
-from shared.settings import load_or_exit
+from shared.start import end_on_sigterm
 
 
-def main() -> int:
-    """Serves; returns the exit status."""
+def main() -> None:
+    """Ends the process with its exit status."""
+    end_on_sigterm()
+    from services.profile.service import ProfileService
+    from services.profile.settings import ProfileSettings
+    from shared.server import serve
+    from shared.settings import load_or_exit
+
     settings = load_or_exit(ProfileSettings, sys.argv[1:])
-    return serve("profile", settings, lambda runtime: ProfileService(runtime, settings))
+    serve("profile", settings, lambda runtime: ProfileService(runtime, settings))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

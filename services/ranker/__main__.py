@@ -1,23 +1,26 @@
-"""`python -m services.ranker`: reads settings from the environment and serves until a signal."""
+"""`python -m services.ranker`: reads the settings from the environment and serves until a signal."""
 
 import os
 import sys
 
-from services.ranker.settings import RankerSettings
-from shared.server import serve
-from shared.settings import load_or_exit
+from shared.start import end_on_sigterm
 
 
-def main() -> int:
-    """Returns the exit status."""
-    settings = load_or_exit(RankerSettings, sys.argv[1:])
+def main() -> None:
+    """Ends the process with its exit status."""
+    end_on_sigterm()
+    from services.ranker.settings import RankerSettings
+    from shared.settings import load_or_exit
+
+    settings = load_or_exit(RankerSettings, sys.argv[1:])  # a wrong one is told before PyTorch is imported
     # OpenMP's threads spin while they wait, which on a shared machine makes two threads slower than one. It is read
     # once, when PyTorch is imported; so that comes after.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.ranker.service import RankerService
+    from shared.server import serve
 
-    return serve("ranker", settings, lambda runtime: RankerService(settings, runtime))
+    serve("ranker", settings, lambda runtime: RankerService(settings, runtime))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

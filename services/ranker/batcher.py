@@ -1,11 +1,11 @@
 """Shares one device among calls: one event loop owns the queue, jobs come in, one task cuts batches out, no locks.
 
-A batch is cut by tokens, not by calls: the earliest deadline first inside a priority, interactive before bulk, never
-both in one batch. Bulk batches are small, so an interactive call waits for at most one of them; and one is cut among
-so many interactive batches as fill the queue, so that no load starves bulk work for ever. While the device is
-busy the next batch fills; nothing ever waits for company. Work whose caller has gone or whose deadline cannot be met
-is dropped before it is computed. Health follows real forward passes: the batches, and a probe when there are none;
-one that does not come back in time means that the device hangs.
+A batch is cut by tokens, not by calls: the earliest deadline first inside a priority, interactive before bulk before
+leftovers, never two of them in one batch. All but interactive batches are small, so an interactive call waits for at
+most one of them; and a bulk batch is cut among so many interactive ones as fill the queue, so that no load starves
+bulk work for ever. While the device is busy the next batch fills; nothing ever waits for company. Work whose caller
+has gone or whose deadline cannot be met is dropped before it is computed. Health follows real forward passes: the
+batches, and a probe when there are none; one that does not come back in time means that the device hangs.
 Knows neither gRPC nor models: a `Scorer` computes, and `Salvage` keeps one bad job from failing its neighbours.
 """
 
@@ -47,7 +47,7 @@ CLEAN_BATCHES = 200
 """After so many in a row that had memory enough, a lowered budget is doubled."""
 
 PASSED_OVER = 64
-"""So many interactive batches may go before a bulk batch that waits: about as many as a full queue holds."""
+"""So many interactive batches may go before a bulk batch that waits: a full queue holds about as many, or more."""
 
 
 class BatchObserver(Protocol):
@@ -60,7 +60,7 @@ class BatchObserver(Protocol):
         """A batch of so many tokens, out of so many it might have had, goes to the device."""
 
     def work_dropped(self, cause: DropCause) -> None:
-        """A job was dropped before it was computed; for "overload", a whole call."""
+        """A job was dropped before it was computed; for "overload", a whole call. Not told of leftovers."""
 
     def items_failed(self, count: int) -> None:
         """So many items failed even alone."""
@@ -135,8 +135,8 @@ class Batcher(Generic[Job, Result]):
 
         Raises:
             OverloadedError: when the queue has no room; a call of any size is taken while nothing waits before it.
-                Bulk work may fill half of the queue and takes no room from interactive calls, so that no amount of it
-                refuses one.
+                Bulk work may fill half of the queue, leftovers an eighth. None takes room from what goes before it,
+                so that no amount of it refuses more urgent work.
             DeviceLostError: while the device hangs.
             ClosedError: after `drain` began.
         The futures raise DeadlinePassedError, BatchFailedError (DeviceLostError when the device was found dead) or,
@@ -150,7 +150,7 @@ class Batcher(Generic[Job, Result]):
         tokens = sum(entry.tokens for entry in entries)
         ahead = sum(self._waiting_tokens[priority] for priority in self._queues if priority <= urgency.priority)
         if ahead and ahead + tokens > self._limits.queue_of(urgency.priority):
-            self._observer.work_dropped("overload")
+            self._tell_drop(urgency.priority, "overload")
             raise OverloadedError(min(max(self._speed.expected_s(ahead), _LEAST_RETRY_S), _MOST_RETRY_S))
         self._waiting.update(entries)
         for entry in entries:
@@ -160,11 +160,14 @@ class Batcher(Generic[Job, Result]):
         return [entry.future for entry in entries]
 
     async def drain(self, grace_s: float) -> None:
-        """Takes no more and finishes what is queued, for at most `grace_s` seconds; refuses what is left then.
+        """Takes no more and finishes what callers wait for, for at most `grace_s` seconds; refuses what is left then.
 
         A batch that is still being computed then is abandoned; its thread is not waited for.
         """
         self._closed = True
+        for entry in [*self._waiting]:
+            if entry.urgency.priority is Priority.LEFTOVER:
+                self._drop(entry, "closed", ClosedError())
         self._wake.set()
         try:
             if self._task is not None:
@@ -189,14 +192,18 @@ class Batcher(Generic[Job, Result]):
         """A future is done; if its job is still waiting, the caller cancelled it."""
         if entry in self._waiting:
             self._leave(entry)
-            self._observer.work_dropped("cancelled")
+            self._tell_drop(entry.urgency.priority, "cancelled")
             if sum(map(len, self._queues.values())) > 2 * len(self._waiting):
                 self._sweep()
 
     def _drop(self, entry: _Entry[Job, Result], cause: DropCause, error: Exception) -> None:
         self._leave(entry)
-        self._observer.work_dropped(cause)
+        self._tell_drop(entry.urgency.priority, cause)
         entry.fail(error)
+
+    def _tell_drop(self, priority: Priority, cause: DropCause) -> None:
+        if priority is not Priority.LEFTOVER:
+            self._observer.work_dropped(cause)
 
     def _leave(self, entry: _Entry[Job, Result]) -> None:
         self._waiting.remove(entry)
@@ -237,10 +244,10 @@ class Batcher(Generic[Job, Result]):
         return batch
 
     def _turn(self, waiting: set[Priority]) -> Priority:
-        """Whose turn it is among those that wait."""
+        """Whose turn it is among those that wait; leftovers' only when nothing else does."""
         if Priority.BULK not in waiting:
             self._passed_over = 0
-            return Priority.INTERACTIVE
+            return min(waiting, default=Priority.INTERACTIVE)
         if Priority.INTERACTIVE not in waiting or self._passed_over >= PASSED_OVER:
             self._passed_over = 0
             return Priority.BULK

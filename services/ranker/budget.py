@@ -1,19 +1,18 @@
 """How many tokens a batch should have on this device: the smallest batch that uses it nearly fully.
 
 Larger batches would only make everybody wait longer. Throughput grows with the batch until the device is busy, then
-stays flat; a short measurement at start finds the knee.
+stays flat; a short measurement at start finds the knee. Whatever else runs beside can only slow a run down, so the
+fastest of several tells most.
 """
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from services.ranker.work import LEAST_BUDGET, DeviceMemoryError
-from shared.clock import Clock
 
 _NEARLY_FULL = 0.95
-_REPEATS = 3
+_REPEATS = 5
 _GROWTH = 1.02
 _MOST_FLAT = 2
 _BULK_SHARE = 4
@@ -58,12 +57,12 @@ def bulk_budget(tokens: int) -> int:
     return max(tokens // _BULK_SHARE, LEAST_BUDGET)
 
 
-def probe(run: Callable[[int], None], clock: Clock, sizes: Iterable[int]) -> int:
+def probe(run: Callable[[int], None], spent_s: Callable[[], float], sizes: Iterable[int]) -> int:
     """Measures batches of growing size and chooses the budget, in tokens.
 
-    `run` computes one batch of about so many tokens and returns when the device is done. Each size is run once to
-    warm up, then its median counts. Growing ends at a size for which there is no memory, or when two sizes in
-    succession were hardly faster than the best before.
+    `run` computes one batch of about so many tokens and returns when the device is done; `spent_s` reads a clock. Each
+    size is run once to warm up, then the fastest of several counts. Growing ends at a size for which there is no
+    memory, or when two sizes in succession were hardly faster than the best before.
 
     Raises:
         DeviceMemoryError: when there is no memory even for the first size.
@@ -73,7 +72,7 @@ def probe(run: Callable[[int], None], clock: Clock, sizes: Iterable[int]) -> int
     best, flat = 0.0, 0
     for tokens in sizes:
         try:
-            measured.append(_measure(run, clock, tokens))
+            measured.append(_measure(run, spent_s, tokens))
         except DeviceMemoryError:
             if not measured:
                 raise
@@ -86,11 +85,11 @@ def probe(run: Callable[[int], None], clock: Clock, sizes: Iterable[int]) -> int
     return choose_budget(measured)
 
 
-def _measure(run: Callable[[int], None], clock: Clock, tokens: int) -> Measured:
+def _measure(run: Callable[[int], None], spent_s: Callable[[], float], tokens: int) -> Measured:
     run(tokens)
     seconds = []
     for _ in range(_REPEATS):
-        started = clock.monotonic()
+        started = spent_s()
         run(tokens)
-        seconds.append(clock.monotonic() - started)
-    return Measured(tokens, statistics.median(seconds))
+        seconds.append(spent_s() - started)
+    return Measured(tokens, min(seconds))

@@ -64,7 +64,7 @@ class BoundedLru(Generic[Key, Value]):
 
     def get(self, key: Key) -> Value | None:
         """The value, which counts as used now; None when it is not there."""
-        self._expire()
+        self.forget_idle()
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -74,7 +74,7 @@ class BoundedLru(Generic[Key, Value]):
 
     def put(self, key: Key, value: Value) -> None:
         """Keeps a value; what was used longest ago makes room, and what is larger than the cache is not kept."""
-        self._expire()
+        self.forget_idle()
         replaced = self._entries.pop(key, None)
         if replaced is not None:
             self._bytes -= self.cost(key, replaced[0])
@@ -95,7 +95,8 @@ class BoundedLru(Generic[Key, Value]):
         """Bytes that an entry takes."""
         return _ENTRY_BYTES + self._size(key, value)
 
-    def _expire(self) -> None:
+    def forget_idle(self) -> None:
+        """Drops what was not used for the idle time. Every use of the cache does so; call it where uses may cease."""
         if not self._bounds.idle_s:
             return
         limit = self._clock.monotonic() - self._bounds.idle_s
@@ -165,6 +166,14 @@ class Caches:
         )
         self.items: BoundedLru[ItemKey, KnownItem] = BoundedLru(bounds.items, _item_bytes, clock)
         self.contexts: BoundedLru[ContextKey, UserContext] = BoundedLru(bounds.contexts, _context_bytes, clock)
+
+    def forget_idle(self) -> None:
+        """Drops what was not used for its idle time, so that memory is free again when calls cease.
+
+        To be called every second or so, on the event loop that owns the caches: seldom calls would drop much at once.
+        """
+        for cache in (self.tokens, self.items, self.contexts):
+            cache.forget_idle()
 
 
 def _item_bytes(key: ItemKey, known: KnownItem) -> int:

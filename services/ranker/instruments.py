@@ -44,7 +44,7 @@ class Instruments:
         self._metrics.histogram(RANKER_BATCH_FILL).observe(tokens / limit)
 
     def work_dropped(self, cause: DropCause) -> None:
-        """A job was dropped before it was computed."""
+        """A job was dropped before it was computed; for "overload", a whole call."""
         self._metrics.counter(RANKER_DROPPED, cause).inc()
 
     def items_failed(self, count: int) -> None:
@@ -65,7 +65,7 @@ class Instruments:
         self._metrics.counter(RANKER_CACHE, cache, "miss").inc(misses)
 
     def stage(self, name: str, seconds: float) -> None:
-        """Time of a stage of one call."""
+        """Time of a stage of one Rank call."""
         self._metrics.histogram(RANKER_STAGE_SECONDS, name).observe(seconds)
 
     def watch_memory(self, caches: Caches) -> None:

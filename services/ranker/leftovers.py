@@ -1,7 +1,7 @@
 """What calls had no time for: items that were still to be encoded when the deadline passed, done when idle.
 
 A ranker that has just started knows no items; without this every call would encode as many as its deadline allows and
-throw the rest away, call after call. Bulk priority makes it cost no other call more than one bulk batch.
+throw the rest away, call after call. They go last of all, so they cost any other call at most one bulk batch.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Leftovers:
         """Jobs that a call has ended without, if it is its deadline that ended it: then it was dropped as too late, or
         its caller gave up about then. Bulk work is not taken up again."""
         now = self._clock.monotonic()
-        if urgency.priority is Priority.BULK or not (late or now >= urgency.deadline - _NEAR_S):
+        if urgency.priority is not Priority.INTERACTIVE or not (late or now >= urgency.deadline - _NEAR_S):
             return
         for model in {id(job.model): job.model for job in jobs}.values():
             rows = [row for job in jobs if job.model is model for row in job.rows]
@@ -44,10 +44,10 @@ class Leftovers:
 
     def _encode(self, model: RankingModel, rows: Sequence[Row], now: float) -> None:
         wanted = {row.key: row for row in rows if row.key is not None and not self._has(row.key)}
-        limit = self._batcher.limits.of(Priority.BULK)
+        limit = self._batcher.limits.of(Priority.LEFTOVER)
         for job in cut(model, list(wanted.values()), None, limit, scores=False):
             try:
-                (future,) = self._batcher.submit([job], Urgency(Priority.BULK, now + _WANTED_S))
+                (future,) = self._batcher.submit([job], Urgency(Priority.LEFTOVER, now + _WANTED_S))
             except (OverloadedError, ClosedError, DeviceLostError):
                 return
             keys = {row.key for row in job.rows if row.key is not None}

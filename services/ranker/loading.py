@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 
 _SIZES = {"cpu": (256, 2048), "cuda": (4096, 131_072)}
 """Smallest and largest batch that is tried, in tokens."""
-_QUEUED_BATCHES = 64
+_QUEUED_BATCHES, _LEAST_QUEUED = 64, 65_536
+"""The queue has room for so many batches, and for so many tokens at least: two of the largest calls."""
 _PROBE_TEXT_TOKENS = 32
 
 
@@ -88,7 +90,7 @@ def _limits(settings: RankerSettings, model: RankingModel, clock: Clock) -> Batc
     bulk = max(settings.bulk_batch_tokens, LEAST_BUDGET) if settings.bulk_batch_tokens else bulk_budget(tokens)
     bulk = min(bulk, tokens)  # or a Rank call would wait for more than a batch of its own
     return BatchLimits(
-        queue_tokens=settings.max_queue_tokens or _QUEUED_BATCHES * tokens,
+        queue_tokens=settings.max_queue_tokens or max(_QUEUED_BATCHES * tokens, _LEAST_QUEUED),
         interactive_tokens=tokens,
         bulk_tokens=bulk,
         idle_probe_s=settings.idle_probe_s,
@@ -105,4 +107,7 @@ def _measured(model: RankingModel, clock: Clock) -> int:
         except torch.OutOfMemoryError:
             raise DeviceMemoryError from None
 
-    return probe(run, clock, sizes_to_try(*_SIZES[model.bert.device.type]))
+    # One thread of a CPU can tell its own computing from its waiting for a core that others use, too.
+    alone = model.bert.device.type == "cpu" and torch.get_num_threads() == 1
+    spent_s = time.thread_time if alone else clock.monotonic
+    return probe(run, spent_s, sizes_to_try(*_SIZES[model.bert.device.type]))

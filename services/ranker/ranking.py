@@ -80,7 +80,7 @@ class RankObserver(Protocol):
         """Look-ups of one call in one cache."""
 
     def stage(self, name: str, seconds: float) -> None:
-        """Time of a stage of one call."""
+        """Time of a stage of one Rank call; neither Embed's nor the ranker's own work is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,16 @@ class Ranking:
         Raises:
             What Batcher.submit and its futures raise. Cancelling takes back what still waits.
         """
+        ranked = await self._ranked(model, history, candidates, deadline)
+        timings, observer = ranked.timings, self._parts.observer
+        observer.stage("queue", timings.queue_s)
+        observer.stage("tokenise", timings.tokenise_s)
+        observer.stage("compute", timings.compute_s)
+        return ranked
+
+    async def _ranked(
+        self, model: RankingModel, history: Sequence[HistoryText], candidates: Sequence[Item], deadline: float
+    ) -> Ranked:
         read = [text_of_history(entry) for entry in history if entry.action not in NEGATIVE_ACTIONS]
         call = await self._prepared(model, read, _wanted(candidates), Priority.INTERACTIVE)
         urgency = Urgency(Priority.INTERACTIVE, deadline)
@@ -125,10 +135,10 @@ class Ranking:
             computed = await self._computed(jobs, urgency)
             _require_context(call.slot)
             probabilities = np.concatenate([part.result.probabilities for part in computed.done])
-            return Ranked(probabilities, self._told(call, computed))
+            return Ranked(probabilities, self._timings(call, computed))
         computed, states = await self._encoded(model, call, urgency)
         _require_context(call.slot)
-        timings = self._told(call, computed)  # now: the products below are no waiting for the device
+        timings = self._timings(call, computed)  # now: the products below are no waiting for the device
         return Ranked(_products(model, call.slot, states), timings)
 
     async def embed(
@@ -139,8 +149,7 @@ class Ranking:
         Raises: as `rank`.
         """
         call = await self._prepared(model, (), _wanted(items), Priority.BULK)
-        computed, states = await self._encoded(model, call, Urgency(Priority.BULK, deadline))
-        self._told(call, computed)
+        _, states = await self._encoded(model, call, Urgency(Priority.BULK, deadline))
         made = [state for state in states if state is not None]
         whole = iter(model.vectors(made) if made else ())
         return [None if state is None else next(whole) for state in states]
@@ -150,7 +159,7 @@ class Ranking:
         comes on a busy device too. Raises: as `rank`."""
         deadline = self._parts.clock.monotonic() + _FIRST_ANSWER_S
         item = Item("", "", ItemText("the first text of the day", "news"))
-        ranked = await self.rank(model, [HistoryText("the last text of yesterday", "news")], [item], deadline)
+        ranked = await self._ranked(model, [HistoryText("the last text of yesterday", "news")], [item], deadline)
         return bool(np.isfinite(ranked.probabilities).all())
 
     async def warm(self, model: RankingModel, like: RankingModel) -> int:
@@ -237,11 +246,11 @@ class Ranking:
     def _limit(self, urgency: Urgency) -> int:
         return self._parts.batcher.limits.of(urgency.priority)
 
-    def _told(self, call: "_Call", computed: "_Computed") -> Timings:
+    def _timings(self, call: "_Call", computed: "_Computed") -> Timings:
         finished = self._parts.clock.monotonic()
         # Batches run one after another, so distinct intervals do not overlap.
         compute_s = sum(end - start for start, end in {(part.started, part.finished) for part in computed.done})
-        timings = Timings(
+        return Timings(
             queue_s=max(finished - call.prepared - compute_s, 0.0),
             tokenise_s=call.prepared - call.began,
             compute_s=compute_s,
@@ -249,11 +258,6 @@ class Ranking:
             batch_tokens=max((part.batch_tokens for part in computed.done), default=0),
             cached_items=call.hits,
         )
-        observer = self._parts.observer
-        observer.stage("queue", timings.queue_s)
-        observer.stage("tokenise", timings.tokenise_s)
-        observer.stage("compute", timings.compute_s)
-        return timings
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,6 +23,9 @@ from shared.start import StartError
 
 log = logging.getLogger(__name__)
 
+_FORGET_EVERY_S = 1.0
+"""Seldom turns would drop much at once, and hold calls up."""
+
 
 class RankerService:
     """The ranker as a service; see shared.server.Service."""
@@ -34,6 +37,7 @@ class RankerService:
         self._runtime = runtime
         self._room = Room(Models(), runtime.clock)
         self._batcher: Batcher[Job, Outcome] | None = None
+        self._forgetting: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer; calls are refused until `start` returns."""
@@ -70,17 +74,29 @@ class RankerService:
         workshop = Workshop(settings.registry, loaded.base, loaded.packed, settings.registry_poll_s)
         self._room.switching = Switching(workshop, self._room.models, ranking, clock, instruments.models_changed)
         await self._room.switching.begin()
+        if settings.require_models and (why := self._room.switching.lacking()):
+            raise StartError(f"{why} (HOMEPAGE_RANKER_REQUIRE_MODELS)")
         instruments.budget_changed(loaded.limits.interactive_tokens)
         instruments.watch_memory(caches)
+        self._forgetting = asyncio.create_task(_forget_idle(caches), name="forget-idle")
 
     async def stop(self) -> None:
         """Finishes what is queued and ends the threads."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         if self._room.switching is not None:
             await self._room.switching.end()
         if self._batcher is not None:
             await self._batcher.drain(self._settings.grace_s)
         if self._room.ranking is not None:
             self._room.ranking.close()
+
+
+async def _forget_idle(caches: Caches) -> None:
+    """Users' contexts go after a while though no call comes by."""
+    while True:
+        await asyncio.sleep(_FORGET_EVERY_S)
+        caches.forget_idle()
 
 
 def _bounds(settings: RankerSettings) -> CacheBounds:

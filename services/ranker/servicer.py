@@ -1,5 +1,7 @@
 """The gRPC face of the ranker: validates, translates, calls the core, translates back."""
 
+import errno
+import logging
 import math
 import re
 from collections.abc import Awaitable
@@ -17,7 +19,9 @@ from services.ranker.work import NO_DEADLINE, ClosedError, DeadlinePassedError, 
 from shared import call
 from shared.clock import Clock
 from shared.errors import Reason, ServiceError
+from shared.logs import FIELDS
 from shared.model.folders import NAME_RULE, is_safe_name
+from shared.model.manifest import Metric
 from shared.model.registry import CALLED_RULE, RegistryError, is_called_name, label_of
 from shared.model.text import HistoryText, ItemText
 from shared.model.versions import VersionError
@@ -27,7 +31,10 @@ from shared.validation import Checks
 
 MAX_HISTORY, MAX_CANDIDATES, MAX_EMBEDDED, MAX_PAGE = 500, 1000, 256, 1000
 DEFAULT_PAGE = 100
+_STORE_AGAIN_S, _LOADED_AGAIN_S = 1.0, 5.0
 _NUMBER = re.compile(r"[0-9]{1,6}")
+
+log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
@@ -142,6 +149,9 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
         try:
             return models.embedder(name) if embeds else models.get(name, surface)
         except UnknownModelError:
+            if name in {attempt.name for attempt in models.attempts()}:
+                message = "the model is not loaded yet, or could not be; ListModels tells why"
+                raise ServiceError(Reason.NOT_READY, message, retry_after_s=_LOADED_AGAIN_S) from None
             known = ", ".join(sorted(models.now.models))
             raise ServiceError(Reason.NOT_FOUND, f"no model of this name is loaded; known: {known}") from None
 
@@ -157,9 +167,14 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
             embedding_version=embedder.embedding_version,
             split_depth=manifest.layout.split_depth,
             loaded_at=to_timestamp(served.loaded_at),
-            metrics=[ranker_pb2.ModelMetric(name=metric.name, value=metric.value) for metric in manifest.metrics],
+            metrics=[_metric(metric) for metric in manifest.metrics if not metric.slice and "/" not in metric.name],
             surfaces=surfaces,
         )
+
+
+def _metric(metric: Metric) -> ranker_pb2.ModelMetric:
+    name = f"{metric.split}/{metric.name}" if metric.split else metric.name
+    return ranker_pb2.ModelMetric(name=name, value=metric.value)
 
 
 def _check_called(checks: Checks, name: str) -> None:
@@ -236,9 +251,11 @@ async def _switched(change: Awaitable[Answer]) -> Answer:
         raise ServiceError(Reason.PRECONDITION, message) from None
     except (VersionError, RegistryError) as error:  # both written for whoever operates the registry
         raise ServiceError(Reason.PRECONDITION, f"refused, nothing has changed: {error}") from None
-    except OSError:
-        message = "the registry cannot be written; nothing has changed"
-        raise ServiceError(Reason.STORE_UNAVAILABLE, message) from None
+    except OSError as error:
+        why = errno.errorcode.get(error.errno or 0, "unknown")
+        log.error("the registry cannot be written", extra={FIELDS: {"error": why}})
+        message = f"the registry cannot be written ({why}); nothing has changed"
+        raise ServiceError(Reason.STORE_UNAVAILABLE, message, retry_after_s=_STORE_AGAIN_S) from None
 
 
 def _score(probabilities: list[float]) -> ranker_pb2.CandidateScore:

@@ -25,6 +25,11 @@ class RankerSettings(ServiceSettings):
     registry: Path | None = Field(
         None, description="Folder of model versions, watched for changes; without it the base's zero-shot model answers"
     )
+    require_models: bool = Field(
+        False,
+        description="Refuse to start unless all that the registry wants can be loaded; else the base's zero-shot model "
+        "stands in, and what failed is tried again",
+    )
     registry_poll_s: float = Field(2.0, ge=0.05, le=3600, description="Seconds between two looks at the registry")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to compute; auto = the GPU if there is one"
@@ -46,7 +51,7 @@ class RankerSettings(ServiceSettings):
         ge=0,
         le=1_000_000_000,
         description="Tokens that may wait; beyond, calls are refused as overload (Embed calls from half of it on). "
-        "0 = 64 batches",
+        "0 = 64 batches, at least 65,536 tokens",
     )
     max_batch_tokens: int = Field(
         0,

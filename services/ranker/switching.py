@@ -29,6 +29,7 @@ from shared.model.base import Base
 from shared.model.packed import PackedBert
 from shared.model.ranking_model import RankingModel
 from shared.model.registry import (
+    NOTHING,
     OTHER_SURFACES,
     RegistryError,
     Serving,
@@ -97,7 +98,7 @@ class Switching:
         self._one_at_a_time = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "ranker-load", initializer=_step_back)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._applied: Serving | None = None
+        self._applied = NOTHING
         self._retry_at = math.inf
         self._unreadable = ""
 
@@ -132,6 +133,10 @@ class Switching:
         write = partial(activate, self._registry, name, version, surface, stored=name != ZERO_SHOT)
         return await asyncio.shield(self._begun(self._activated(name, version, write)))
 
+    def lacking(self) -> str:
+        """Why not all that the registry wants is loaded; empty if it is."""
+        return "; ".join(filter(None, (self._unreadable, *(each.failure for each in self._models.attempts()))))
+
     async def deactivate(self, name: str) -> None:
         """Takes a model out of the registry's line-up and out of this ranker's; calls in flight keep theirs.
 
@@ -146,20 +151,20 @@ class Switching:
             raise NoRegistryError
         return self._workshop.folder
 
-    async def _activated(self, name: str, version: str, write: Callable[[], Serving]) -> Served:
+    async def _activated(self, name: str, version: str, write: Callable[..., Serving]) -> Served:
         async with self._one_at_a_time:
             serving = await self._in_thread(partial(read_serving, self._registry))
             known = await self._in_thread((self._registry / model_of(name)).is_dir)
             known = known or (serving is not None and name in serving.current)
             served = await self._brought_up(name, version, noted=known)  # or anybody could fill the list of attempts
-            serving = await self._in_thread(write)
+            serving = await self._in_thread(partial(write, lost=self._applied))
             self._line_up(served, serving)
             await self._apply(serving)
             return served
 
-    async def _deactivated(self, write: Callable[[], Serving]) -> None:
+    async def _deactivated(self, write: Callable[..., Serving]) -> None:
         async with self._one_at_a_time:
-            await self._apply(await self._in_thread(write))
+            await self._apply(await self._in_thread(partial(write, lost=self._applied)))
 
     async def _watch(self) -> None:
         while True:
@@ -179,7 +184,8 @@ class Switching:
                 serving = await self._in_thread(partial(read_serving, self._registry))
             except RegistryError as error:
                 if str(error) != self._unreadable:  # once, not at every look
-                    log.error("the registry cannot be read; the models stay", extra={FIELDS: {"why": str(error)}})
+                    fields = {"why": str(error)}
+                    log.error("the registry cannot be read; what answers now goes on", extra={FIELDS: fields})
                 self._unreadable = str(error)
                 return
             self._unreadable = ""
@@ -200,7 +206,12 @@ class Switching:
         for attempt in self._models.attempts():
             if attempt.name not in serving.current:
                 self._models.forget_attempt(attempt.name)
-        wanted = {name: served for name, served in self._models.now.models.items() if name in serving.current}
+        before = self._models.now.models
+        wanted = {name: served for name, served in before.items() if name in serving.current}
+        for name in before.keys() - wanted.keys() - {ZERO_SHOT}:
+            log.info("model taken out", extra={FIELDS: {"model": name, "version": before[name].version}})
+        for name in {*serving.defaults.values()} - serving.current.keys() - {ZERO_SHOT}:
+            log.warning("a default of the registry is not one of its models", extra={FIELDS: {"model": name}})
         self._models.line_up(wanted, serving.defaults)
         self._applied, self._retry_at = serving, retry_at
         self._changed(self._models)

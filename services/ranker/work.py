@@ -23,6 +23,12 @@ class Priority(enum.IntEnum):
 
     INTERACTIVE = 0
     BULK = 1
+    LEFTOVER = 2
+    """For the cache only: no caller waits for it, so it may wait for ever, and nobody is told when it is dropped."""
+
+
+_QUEUE_PART = {Priority.INTERACTIVE: 1, Priority.BULK: 2, Priority.LEFTOVER: 8}
+"""One out of so many parts of the queue."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,7 +70,7 @@ class BatchLimits:
 
     def queue_of(self, priority: Priority) -> int:
         """Tokens that may wait after work of this priority came, its own and what goes before it."""
-        return self.queue_tokens if priority is Priority.INTERACTIVE else self.queue_tokens // 2
+        return self.queue_tokens // _QUEUE_PART[priority]
 
     def halved(self) -> "BatchLimits":
         """Limits for a device that had no memory for these."""

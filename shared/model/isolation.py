@@ -72,16 +72,24 @@ def isolation_mask(segments: Tensor, *, sees_user: bool) -> Tensor:
     return own | (segments == USER)[None, :] if sees_user else own
 
 
-def encode(bert: BertModel, packed: PackedInput, split_depth: int) -> Tensor:
-    """Last hidden states [tokens, width]. `packed` lies on the device of `bert`, which uses sdpa attention."""
-    below, above = (isolation_mask(packed.segments, sees_user=seen)[None, None] for seen in (False, True))
+def encode(bert: BertModel, packed: PackedInput, split_depth: int, user_bias: Tensor | None = None) -> Tensor:
+    """Last hidden states [tokens, width]. `packed` lies on the device of `bert`, which uses sdpa attention.
+
+    `user_bias` [layers from split_depth up]: see Heads.
+    """
+    segments = packed.segments
+    below, above = (isolation_mask(segments, sees_user=seen) for seen in (False, True))
+    to_user = ((segments != USER)[:, None] & (segments == USER)[None, :]).float()
     hidden = bert.embeddings(
         input_ids=packed.token_ids[None],
         token_type_ids=packed.token_types[None],
         position_ids=packed.positions[None],
     )
     for depth, layer in enumerate(bert.encoder.layer):
-        output = layer(hidden, attention_mask=below if depth < split_depth else above)
+        mask = torch.where(below if depth < split_depth else above, 0.0, float("-inf"))
+        if user_bias is not None and depth >= split_depth:
+            mask = mask - user_bias[depth - split_depth] * to_user
+        output = layer(hidden, attention_mask=mask[None, None])
         # A tuple until transformers 4, a tensor since.
         hidden = output[0] if isinstance(output, tuple) else output
     states: Tensor = hidden[0]
@@ -117,7 +125,7 @@ class Reference:
 
     def _pack_scored(self, packed: PackedInput) -> Tensor:
         layout = self.manifest.layout
-        hidden = encode(self.bert, packed, layout.split_depth)
+        hidden = encode(self.bert, packed, layout.split_depth, self.heads.user_bias)
         means = mean_by_segment(hidden, packed)
         vectors = normalize(means, dim=-1)
         pooled = means[1:]

@@ -4,6 +4,7 @@ The manifest is the one record that trainer and ranker exchange besides the weig
 it, above all the layout of the input: a model must be served with the mask and the positions it was trained with.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,10 +66,41 @@ class Platt:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of a model's evaluation, e.g. "auc"."""
+    """A figure of a model's evaluation, e.g. "auc"; "popularity/auc" is that of a baseline on the same examples."""
 
     name: str
     value: float
+    low: float | None = None
+    """Ends of its 95 % interval; None = not known."""
+    high: float | None = None
+    split: str = ""
+    """Of the data that it was measured on."""
+    slice: str = ""
+    """Part of the split, e.g. "new users"; empty = all of it."""
+    count: int = 0
+    """Impressions that it is an average of; 0 = not known."""
+    data: str = ""
+    """Fingerprint of the data that it was measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a version was made, so that it can be made again."""
+
+    data: str
+    """Name of the data that it was trained on."""
+    fingerprint: str
+    """Of that data."""
+    seeds: tuple[int, ...]
+    code: str
+    """Version of the program, with the commit where it is known."""
+    started_at: float
+    """Unix seconds."""
+    seconds: float
+    """Of training."""
+    device: str
+    settings: Mapping[str, str]
+    """Of training, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +110,9 @@ class ModelManifest:
     name: str
     version: str
     base_id: str
+    """The base is also what names the tokenizer: a version reads with that of its base and has none of its own."""
     base_sha256: str
+    """Of the base's weights."""
     layout: InputLayout
     actions: tuple[str, ...]
     """Names of what is predicted, in the order of the probabilities."""
@@ -91,6 +125,8 @@ class ModelManifest:
     template_version: int = TEMPLATE_VERSION
     """Of the text template that the model was made with; see shared.model.text."""
     metrics: tuple[Metric, ...] = ()
+    origin: Origin | None = None
+    """None = not known, e.g. of a model that was put together by hand."""
 
     @property
     def embedding_version(self) -> str:

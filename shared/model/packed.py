@@ -105,7 +105,7 @@ class PackedBert:
             attended = Attended(attended.output[read], attended.lse[read])
         output = attended.output
         if not users.empty:
-            output = joined(attended, self._attention.over_users(queries, users))
+            output = joined(attended, self._attention.over_users(queries, users).lowered(users.bias))
         middle = layer.attended_norm(layer.attended(output.reshape(-1, self.width)) + hidden)
         return layer.norm(layer.narrow(layer.widen(middle)) + middle), KeyValues(keys, values)
 

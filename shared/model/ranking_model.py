@@ -65,7 +65,7 @@ class _Chunk:
     segments: list[int]
     """Candidates of each group in this chunk."""
 
-    def runs(self, layer: int, *, by_segment: bool) -> UserRuns:
+    def runs(self, layer: int, bias: float, *, by_segment: bool) -> UserRuns:
         """What each group's tokens (or segments) read of their user in a layer above the split."""
         counts = self.segments
         if not by_segment:
@@ -74,7 +74,7 @@ class _Chunk:
                 sum(self.packing.lengths[end - many : end]) for end, many in zip(ends, self.segments, strict=True)
             ]
         contexts = tuple(group.context.layers[layer] if group.context else None for group in self.groups)
-        return UserRuns(tuple(counts), contexts)
+        return UserRuns(tuple(counts), contexts, bias)
 
 
 class RankingModel:
@@ -106,6 +106,10 @@ class RankingModel:
         self.tokeniser = Tokeniser(base.tokenizer, manifest.layout)
         self._layout: InputLayout = manifest.layout
         self._heads = heads.to(torch.device("cpu") if self.two_tower else bert.device)
+        above = bert.depth - manifest.layout.split_depth
+        self._user_bias = (0.0,) * above if heads.user_bias is None else tuple(heads.user_bias.tolist())
+        if len(self._user_bias) != above:
+            raise ValueError(f"the heads' user_bias must have {above} numbers, has {len(self._user_bias)}")
         self._chunk_tokens = _CHUNK_TOKENS[bert.device.type]
 
     @property
@@ -223,7 +227,7 @@ class RankingModel:
             one = packing.firsts if self._layout.pooling == "first" else packing.lasts
         for depth in range(split, self.bert.depth):
             pruned = one if depth == top else None
-            runs = chunk.runs(depth - split, by_segment=pruned is not None)
+            runs = chunk.runs(depth - split, self._user_bias[depth - split], by_segment=pruned is not None)
             hidden, _ = self.bert.through(depth, hidden, packing, runs, pruned)
         pooled = hidden.float() if one is not None else _means(hidden, packing)
         return self._heads.logits(pooled, self._cosines(pooled, chunk))

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping
+from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
@@ -47,7 +48,8 @@ def parsed(content: bytes) -> object:
 def decoded(kind: type[Record], value: object) -> Record:
     """The dataclass `kind` from a JSON value.
 
-    Fields may be bool, int, float (finite), str, Literal of texts, tuple[X, ...], Mapping[str, X] and dataclasses.
+    Fields may be bool, int, float (finite), str, Literal of texts, tuple[X, ...], Mapping[str, X], dataclasses, and
+    any of these or None (`X | None`; null in JSON).
 
     Raises:
         RecordError: naming the first field that is missing, unknown or of another type.
@@ -60,13 +62,21 @@ def _decoded(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _decoded_record(kind, value, where)
+    if origin is UnionType:
+        (inner,) = (each for each in arguments if each is not NoneType)
+        return None if value is None else _decoded(inner, value, where)
     if origin is tuple:
         _require(isinstance(value, list), where, "a list")
         return tuple(_decoded(arguments[0], each, f"{where}[{number}]") for number, each in enumerate(value))
     if origin is Mapping:
         _require(isinstance(value, dict), where, "an object")
         return {key: _decoded(arguments[1], each, f"each value of {where}") for key, each in value.items()}
-    if origin is Literal:
+    return _decoded_scalar(kind, value, where)
+
+
+def _decoded_scalar(kind: Any, value: Any, where: str) -> Any:
+    if get_origin(kind) is Literal:
+        arguments = get_args(kind)
         _require(value in arguments, where, "one of " + ", ".join(map(str, arguments)))
         return value
     if kind is float:

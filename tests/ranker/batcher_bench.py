@@ -12,7 +12,7 @@ from shared.clock import ManualClock
 
 SOON = 5.0
 NOW = 1000.0
-INTERACTIVE, BULK = Urgency(Priority.INTERACTIVE), Urgency(Priority.BULK)
+INTERACTIVE, BULK, LEFTOVER = map(Urgency, Priority)
 LIMITS = BatchLimits(queue_tokens=100, interactive_tokens=20, bulk_tokens=10)
 FAILED = "failed"
 

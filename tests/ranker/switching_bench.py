@@ -36,7 +36,7 @@ from tests.shared.model.made_version import make_version, manifest_for, save_ran
 HISTORY = (HistoryText("bicycle race", "sport"), HistoryText("the news of the bank", "money"))
 LIMITS = BatchLimits(queue_tokens=2000, interactive_tokens=256, bulk_tokens=64)
 REFUSED: Mapping[str, str] = {
-    "unknown": "is not whole",
+    "unknown": "there is no such version",
     "half": "heads.safetensors is missing",
     "damaged": "checksum differs",
     "foreign": "serve it with its own base",

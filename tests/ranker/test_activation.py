@@ -20,6 +20,7 @@ from shared.model.packed import PackedBert
 from shared.model.registry import Serving, read_serving
 from shared.rich_status import from_rpc_error
 from shared.server import ServiceHost
+from shared.start import StartError
 from tests.conftest import OpenChannel
 from tests.ranker.conftest import StartRanker
 from tests.ranker.held_file import HeldFile
@@ -242,7 +243,32 @@ async def test_a_registry_that_cannot_be_written_is_unavailable(caller: Caller, 
     (registry / ".tmp-serving.json").mkdir()
     code, told = await caller.refused("news", "v1")
     assert (code, told.reason) == (grpc.StatusCode.UNAVAILABLE, Reason.STORE_UNAVAILABLE)
+    assert ("EISDIR" in told.message, told.retry_after_s) == (True, 1.0)
     assert (await caller.rank("zero-shot")).model_version
+
+
+async def test_a_model_that_the_registry_wants_and_that_could_not_be_loaded_is_not_unknown(
+    caller: Caller, registry: Path
+) -> None:
+    (registry / "serving.json").write_text('{"current": {"news": "half"}, "defaults": {"": "news"}}')
+    await caller.until_listed(lambda models: ("news", "half") in models)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.rank("news", "news")
+    told = from_rpc_error(refused.value)
+    assert told is not None
+    assert (told.reason, told.retry_after_s) == (Reason.NOT_READY, 5.0)
+
+
+async def test_a_ranker_that_requires_its_models_does_not_start_without_them(
+    start_ranker: StartRanker, registry: Path, caller_of: Callable[[ServiceHost], Caller]
+) -> None:
+    (registry / "serving.json").write_text('{"current": {"news": "half"}, "defaults": {"": "news"}}')
+    with pytest.raises(StartError, match=r"heads.safetensors is missing.*HOMEPAGE_RANKER_REQUIRE_MODELS"):
+        await start_ranker(registry=registry, require_models=True)
+    with pytest.raises(StartError, match="the registry folder does not exist"):
+        await start_ranker(registry=registry / "absent", require_models=True)
+    (registry / "serving.json").write_text('{"current": {"news": "v1"}, "defaults": {"": "news"}}')
+    assert (await caller_of(await start_ranker(registry=registry, require_models=True)).rank("news")).model_version
 
 
 async def test_while_the_device_does_not_answer_calls_are_told_to_come_back(

@@ -19,7 +19,19 @@ from services.ranker.work import (
     Priority,
     Urgency,
 )
-from tests.ranker.batcher_bench import BULK, INTERACTIVE, LIMITS, NOW, SOON, Bench, Future, HeldScorer, job, result
+from tests.ranker.batcher_bench import (
+    BULK,
+    INTERACTIVE,
+    LEFTOVER,
+    LIMITS,
+    NOW,
+    SOON,
+    Bench,
+    Future,
+    HeldScorer,
+    job,
+    result,
+)
 
 
 class HeldBench(Bench[HeldScorer]):
@@ -61,26 +73,25 @@ async def test_work_comes_back_with_its_result_and_the_times_and_size_of_its_bat
     assert await asyncio.wait_for(future, SOON) == Done(("A",), NOW, NOW + 0.25, batch_tokens=7)
 
 
-@pytest.mark.parametrize(("urgency", "limit"), [(INTERACTIVE, 20), (BULK, 10)])
+@pytest.mark.parametrize(("urgency", "limit"), [(INTERACTIVE, 20), (BULK, 10), (LEFTOVER, 10)])
 async def test_what_waits_while_the_device_is_busy_becomes_one_batch_up_to_the_token_limit(
     bench: HeldBench, urgency: Urgency, limit: int
 ) -> None:
     await bench.hold()
-    for name in "abcde":
-        bench.submit(name, tokens=limit // 3, urgency=urgency)
+    bench.batcher.submit([job(name, limit // 3) for name in "abcde"], urgency)
     bench.scorer.let_go(2)
     assert await bench.scorer.next_batch() == ["a", "b", "c"]
     assert await bench.scorer.next_batch() == ["d", "e"]
     assert bench.observed.batches[1:] == [(limit // 3 * 3, limit), (limit // 3 * 2, limit)]
 
 
-async def test_interactive_work_goes_before_bulk_and_never_shares_its_batch(bench: HeldBench) -> None:
+async def test_interactive_work_goes_before_bulk_before_leftovers_and_none_share_a_batch(bench: HeldBench) -> None:
     await bench.hold()
+    bench.submit("left", urgency=LEFTOVER)
     bench.submit("bulk", urgency=BULK)
     bench.submit("now")
-    bench.scorer.let_go(2)
-    assert await bench.scorer.next_batch() == ["now"]
-    assert await bench.scorer.next_batch() == ["bulk"]
+    bench.scorer.let_go(3)
+    assert [await bench.scorer.next_batch() for _ in range(3)] == [["now"], ["bulk"], ["left"]]
 
 
 async def test_an_interactive_call_waits_for_at_most_one_bulk_batch(bench: HeldBench) -> None:
@@ -93,6 +104,7 @@ async def test_an_interactive_call_waits_for_at_most_one_bulk_batch(bench: HeldB
 
 async def test_calls_that_never_cease_do_not_starve_bulk_work(bench: HeldBench) -> None:
     await bench.hold()
+    bench.submit("left", urgency=LEFTOVER)
     bench.submit("bulk", tokens=10, urgency=BULK)
     batches = []
     while batches[-1:] != [["bulk"]] and len(batches) <= PASSED_OVER:
@@ -100,6 +112,18 @@ async def test_calls_that_never_cease_do_not_starve_bulk_work(bench: HeldBench) 
         bench.scorer.let_go()
         batches.append(await bench.scorer.next_batch())
     assert batches == [["now"]] * PASSED_OVER + [["bulk"]]
+
+
+@pytest.mark.parametrize("urgency", [INTERACTIVE, BULK])
+async def test_leftovers_wait_as_long_as_anything_else_does(bench: HeldBench, urgency: Urgency) -> None:
+    await bench.hold()
+    bench.submit("left", urgency=LEFTOVER)
+    for _ in range(PASSED_OVER + 2):
+        bench.submit("other", urgency=urgency)
+        bench.scorer.let_go()
+        assert await bench.scorer.next_batch() == ["other"]
+    bench.scorer.let_go()
+    assert await bench.scorer.next_batch() == ["left"]
 
 
 async def test_the_earliest_deadline_goes_first_and_equals_go_in_order_of_arrival(bench: HeldBench) -> None:
@@ -123,7 +147,7 @@ async def test_work_whose_deadline_passed_is_dropped_before_it_is_computed(
     assert isinstance(expired.exception(), DeadlinePassedError)
     bench.scorer.let_go()
     assert await result(alive) == ("ALIVE",)
-    assert bench.observed.dropped == ["deadline"]
+    assert bench.observed.dropped == ([] if priority is Priority.LEFTOVER else ["deadline"])
 
 
 async def test_work_that_could_not_be_done_in_time_even_at_twice_the_speed_is_dropped(bench: HeldBench) -> None:
@@ -245,6 +269,26 @@ async def test_bulk_work_is_refused_when_interactive_work_fills_half_of_the_queu
         bench.submit("bulk", tokens=1, urgency=BULK)
 
 
+async def test_leftovers_have_an_eighth_of_the_queue_and_take_no_room_from_anything(bench: HeldBench) -> None:
+    await bench.hold()
+    bench.submit("left", tokens=12, urgency=LEFTOVER)
+    with pytest.raises(OverloadedError):
+        bench.submit("left, too", tokens=1, urgency=LEFTOVER)
+    bench.submit("bulk", tokens=50, urgency=BULK)
+    bench.submit("now", tokens=50)
+    assert bench.observed.waiting == (112, 3)
+    with pytest.raises(OverloadedError):
+        bench.submit("bulk, too", tokens=1, urgency=BULK)
+    assert bench.observed.dropped == ["overload"]  # of the bulk call: nobody misses leftovers
+
+
+async def test_leftovers_are_refused_where_more_than_an_eighth_waits_before_them(bench: HeldBench) -> None:
+    await bench.hold()
+    bench.submit("bulk", tokens=12, urgency=BULK)
+    with pytest.raises(OverloadedError):
+        bench.submit("left", tokens=1, urgency=LEFTOVER)
+
+
 async def test_a_call_larger_than_the_queue_is_taken_while_nothing_waits(bench: HeldBench) -> None:
     futures = bench.batcher.submit([job("a", 80), job("b", 80)], INTERACTIVE)
     bench.scorer.let_go(2)
@@ -312,6 +356,21 @@ async def test_a_drain_finishes_what_is_queued_and_takes_no_more(bench: HeldBenc
     with pytest.raises(ClosedError):
         bench.submit("late")
     assert bench.observed.waiting == (0, 0)
+
+
+async def test_a_drain_drops_leftovers_at_once_and_tells_nobody(bench: HeldBench) -> None:
+    held = await bench.hold()
+    queued = bench.submit("queued", urgency=BULK)
+    left = [bench.submit("left", tokens=3, urgency=LEFTOVER) for _ in range(2)]
+    draining = asyncio.create_task(bench.drain())
+    for future in left:
+        with pytest.raises(ClosedError):
+            await result(future)
+    bench.scorer.let_go(2)
+    await asyncio.wait_for(draining, SOON)
+    assert [await result(future) for future in (held, queued)] == [("HELD",), ("QUEUED",)]
+    assert [len(call) for call in bench.scorer.calls] == [1, 1]
+    assert bench.observed.dropped == []
 
 
 async def test_a_drain_that_runs_out_of_time_refuses_what_is_left_and_its_thread_ends_with_its_batch(

@@ -99,6 +99,27 @@ def test_idle_entries_leave_when_others_come() -> None:
     assert (len(cache), cache.used_bytes) == (1, ENTRY)
 
 
+def test_idle_entries_are_forgotten_though_the_cache_is_not_used() -> None:
+    cache, clock = cache_of(10 * ENTRY, idle_s=60)
+    cache.put("idle", "")
+    clock.advance(30)
+    cache.put("newer", "")
+    clock.advance(31)
+    cache.forget_idle()
+    assert (kept(cache), cache.used_bytes) == ("newer", ENTRY)
+
+
+def test_of_all_caches_only_those_with_an_idle_time_forget() -> None:
+    clock, room = ManualClock(0.0), Bounds(1_000_000)
+    each = Caches(CacheBounds(room, room, Bounds(1_000_000, 60)), clock)
+    each.tokens.put("text", b"")
+    each.items.put(ItemKey("model", "a", "r"), KnownItem(torch.zeros(3), "a text"))
+    each.contexts.put(context_key("v", (101, 7, 102)), UserContext((), torch.zeros(3)))
+    clock.advance(61)
+    each.forget_idle()
+    assert [len(cache) for cache in (each.tokens, each.items, each.contexts)] == [1, 1, 0]
+
+
 def test_without_an_idle_time_entries_stay() -> None:
     cache, clock = cache_of(ENTRY)
     cache.put("a", "")

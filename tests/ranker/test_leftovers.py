@@ -54,6 +54,7 @@ def ids(model: WatchedModel) -> list[tuple[int, ...]]:
 async def test_what_several_calls_leave_is_encoded_once(bench: Bench) -> None:
     model = bench.model(1)
     await late_calls(bench, model, 3)
+    await bench.observed.until(jobs=0)
     await bench.batcher.drain(SOON)
     assert len(bench.caches.items) == 30
     assert sorted(model.texts) == sorted(ids(model))
@@ -79,13 +80,31 @@ async def test_a_full_queue_takes_no_leftovers(bench: Bench) -> None:
         tokens = bench.observed.waiting[0]
         call = asyncio.create_task(bench.ranking.rank(model, (), items(1), deadline=NOW + 1))
         await bench.observed.until(jobs=bench.observed.waiting[1] + 1)
-        assert tokens > 50  # more than bulk work may find waiting
+        assert tokens > 12  # more than leftovers may find waiting
         bench.clock.advance(1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         assert bench.observed.waiting[0] == tokens
     await waiting
+
+
+async def test_leftovers_fill_little_of_the_queue_and_a_drain_does_not_wait_for_them(bench: Bench) -> None:
+    model = bench.model(1)
+    bench.batcher._limits = BatchLimits(800, interactive_tokens=40, bulk_tokens=20)
+    async with bench.held(model):
+        call = asyncio.create_task(bench.ranking.rank(model, (), items(40), deadline=NOW + 1))
+        parts = await bench.observed.filled()
+        bench.clock.advance(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert 0 < bench.observed.waiting[0] <= 100
+        draining = asyncio.create_task(bench.batcher.drain(SOON))
+        await bench.observed.until(jobs=0)  # while the device is busy
+    await draining
+    assert len(bench.caches.items) == 0
+    assert bench.observed.dropped == ["cancelled"] * parts
 
 
 async def test_items_that_are_not_cached_are_not_taken_up(bench: Bench) -> None:

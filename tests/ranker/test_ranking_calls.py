@@ -245,6 +245,16 @@ async def test_the_parts_of_the_time_are_told_exactly(bench: Bench, depth: int, 
     assert timings.batch_tokens == max(tokens for tokens, _ in bench.observed.batches)
 
 
+async def test_only_the_time_of_rank_calls_is_told(bench: Bench) -> None:
+    model, other = bench.model(3), bench.model(2)
+    await bench.ranking.embed(model, items(3))
+    await bench.ranking.answers(model)
+    await bench.ranking.warm(other, like=model)
+    assert bench.told.stages == []
+    await bench.scores(model, HISTORY, items(3))
+    assert [name for name, _ in bench.told.stages] == ["queue", "tokenise", "compute"]
+
+
 async def test_the_time_of_a_batch_that_holds_several_parts_of_a_call_counts_once(bench: Bench) -> None:
     model = bench.model(0)
     async with bench.held(bench.model(0)):

@@ -151,7 +151,7 @@ async def test_a_failure_of_a_model_that_nobody_serves_is_told_until_the_next_ch
 async def test_names_that_nobody_has_heard_of_are_refused_and_not_noted(bench: Bench) -> None:
     await bench.begin()
     for number in range(3):
-        with pytest.raises(VersionError, match="is not whole"):
+        with pytest.raises(VersionError, match="there is no such version"):
             await bench.activate(f"guessed-{number}", "v1")
     assert bench.models.attempts() == []
     bench.serving_file.write_text(json.dumps({"current": {"lost": "v1"}, "defaults": {}}))
@@ -280,6 +280,29 @@ async def test_while_the_registry_says_nothing_of_use_all_stays_as_it_is(
     await bench.until_answering("news", "v2")
     told = [record for record in caplog.records if "cannot be read" in record.message]
     assert len(told) == 1  # once, however often it was looked at
+
+
+async def test_a_change_after_the_file_was_lost_takes_nothing_else_away(bench: Bench) -> None:
+    await bench.begin()
+    await bench.activate("news", "v1")
+    bench.serving_file.unlink()
+    await bench.activate("sport", "v1", "sport page")
+    assert (bench.answering(), bench.answering("sport page")) == (("news", "v1"), ("sport", "v1"))
+    bench.serving_file.unlink()
+    await asyncio.wait_for(bench.switching.deactivate("misspelt"), SOON)
+    assert (bench.answering(), bench.answering("sport page")) == (("news", "v1"), ("sport", "v1"))
+    assert bench.agrees()
+
+
+async def test_it_is_told_what_left_and_which_default_is_nobody(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    await bench.begin()
+    await bench.activate("sport", "v1", "sport page")
+    await asyncio.wait_for(bench.switching.deactivate("sport"), SOON)
+    assert [record.message for record in caplog.records][-1] == "model taken out"
+    bench.serving_file.write_text('{"current": {"news": "v1"}, "defaults": {"": "news", "home": "nwes"}}')
+    await bench.until_answering("news", "v1")
+    assert "a default of the registry is not one of its models" in {record.message for record in caplog.records}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")

@@ -304,7 +304,7 @@ class Tiny:
     async def stop(self): ...
 
 
-sys.exit(serve("tiny", load_or_exit(ServiceSettings, sys.argv[1:]), lambda runtime: Tiny()))
+serve("tiny", load_or_exit(ServiceSettings, sys.argv[1:]), lambda runtime: Tiny())
 '''
 
 

@@ -26,6 +26,7 @@ class ExampleSettings(ServiceSettings):
     store: Literal["sqlite", "redis"] = Field("sqlite", description="Where profiles are")
     at_most: float | Literal["none"] = Field("none", description="A union")
     folder: Path | None = Field(None, description="Where files are")
+    database: Path = Field(Path("a.db"), description="A file that must be")
 
 
 class FirstBelowSecond(ServiceSettings):
@@ -79,6 +80,11 @@ WRONG = [
 def test_a_wrong_value_is_told_in_one_line_with_its_variable_and_what_is_allowed(name: str, value: str, allowed: str):
     [line] = complaint(**{name: value}).splitlines()
     assert line.startswith(f"HOMEPAGE_EXAMPLE_{name}={value!r}: allowed is {allowed} (")
+
+
+def test_an_empty_path_is_never_the_working_directory():
+    assert load(ExampleSettings, {"HOMEPAGE_EXAMPLE_FOLDER": ""}).folder is None
+    assert complaint(DATABASE="").startswith("HOMEPAGE_EXAMPLE_DATABASE='': allowed is path")
 
 
 def test_several_wrong_values_get_one_line_each():

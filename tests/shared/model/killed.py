@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-OWN_CODE = tuple(f"shared/model/{name}.py" for name in ("folders", "registry", "versions"))
+OWN_CODE = tuple(f"shared/model/{name}.py" for name in ("folders", "registry", "storage", "version_files", "versions"))
 
 
 def write(folder: Path) -> None:
@@ -33,6 +33,13 @@ def activate(folder: Path) -> None:
     from shared.model import registry
 
     registry.activate(folder, "news", "v2", registry.OTHER_SURFACES)
+
+
+def roll_back(folder: Path) -> None:
+    """Rolls the model "news" back."""
+    from shared.model import registry
+
+    registry.rollback(folder, "news")
 
 
 def killed_at_line(number: int, action: Callable[[Path], None], folder: Path) -> bool:
@@ -58,7 +65,7 @@ def killed_at_line(number: int, action: Callable[[Path], None], folder: Path) ->
 
 def main() -> None:
     """See above."""
-    action = {"write": write, "activate": activate}[sys.argv[1]]
+    action = {"write": write, "activate": activate, "roll_back": roll_back}[sys.argv[1]]
     action(Path(sys.argv[2]) / "imports")
     for number in itertools.count(1):
         if not killed_at_line(number, action, Path(sys.argv[2]) / str(number)):

@@ -32,13 +32,14 @@ def manifest_for(base: Base, **changes: Any) -> ModelManifest:
 
 
 def random_heads(manifest: ModelManifest, base: Base, seed: int = 0) -> Heads:
-    """Heads that read both the state and the cosine."""
+    """Heads that read both the state and the cosine, and lower what candidates read of their user."""
     numbers = torch.Generator().manual_seed(seed)
     actions = len(manifest.actions)
     return Heads(
         bias=torch.randn(actions, generator=numbers),
         weight=0.2 * torch.randn(actions, base.width, generator=numbers),
         similarity=torch.randn(actions, generator=numbers),
+        user_bias=torch.randn(base.layers - manifest.layout.split_depth, generator=numbers),
     )
 
 

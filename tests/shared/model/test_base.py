@@ -109,6 +109,22 @@ def test_a_hub_model_that_cannot_be_reached_is_refused(monkeypatch: pytest.Monke
         load_base("nobody/no-such-model")
 
 
+def test_what_was_fetched_from_the_hub_before_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_tiny_bert(tmp_path / "tiny")
+
+    def cached(_: str, name: str, *, local_files_only: bool = False) -> str:
+        assert local_files_only
+        return str(folder / name)
+
+    def loaded(location: str, base_id: str, sha256: str, *, local_files_only: bool) -> tuple[str, bool]:
+        assert base_id == location
+        return sha256, local_files_only
+
+    monkeypatch.setattr(base_module, "cached_file", cached)
+    monkeypatch.setattr(base_module, "_load", loaded)
+    assert load_base("somebody/tiny") == (sha256_of(folder / "model.safetensors"), True)
+
+
 @pytest.mark.parametrize(("field", "value"), [("hidden_act", "relu"), ("position_embedding_type", "relative_key")])
 def test_a_bert_of_another_kind_is_refused(tmp_path: Path, field: str, value: str) -> None:
     folder = write_tiny_bert(tmp_path / "other")

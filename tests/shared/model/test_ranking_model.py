@@ -62,6 +62,8 @@ def made(
         metrics=(Metric("auc", 0.8),),
     )
     heads = heads_of(base.width, compares=compares)
+    if compares:
+        heads = replace(heads, user_bias=torch.linspace(-1.0, 2.0, base.layers - depth))
     return Made(RankingModel(base, packed, manifest, heads, "key"), Reference(base.bert, manifest, heads))
 
 
@@ -201,6 +203,12 @@ def test_what_does_not_fit_together_is_refused(tiny_base: Base, tiny_packed: Pac
         (manifest, replace(heads, bias=torch.zeros(2)), "bias"),
         (manifest, replace(heads, weight=torch.zeros(3, 5)), "weight"),
         (manifest, replace(heads, similarity=torch.tensor([1.0, float("nan"), 0.0])), "finite"),
+        (manifest, replace(heads, user_bias=torch.zeros(2)), "user_bias must have 3 numbers"),
+        (
+            manifest,
+            replace(heads, user_bias=torch.tensor([0.0, float("inf"), 0.0])),
+            "user_bias must be a row",
+        ),
         (manifest, Heads(torch.zeros(3)), "read nothing"),
     ]
     for bad_manifest, bad_heads, named in wrong:

@@ -22,13 +22,13 @@ from safetensors.torch import load_file
 from shared.model.base import Base, load_base
 from shared.model.heads import Heads
 from shared.model.isolation import Reference
-from shared.model.manifest import InputLayout, Metric, ModelManifest, Platt, Pooling
+from shared.model.manifest import InputLayout, Metric, ModelManifest, Origin, Platt, Pooling
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
 from shared.model.ranking_model import Group, RankingModel
 from shared.model.registry import versions_of
 from shared.model.tokens import TokenIds
-from shared.model.versions import VersionError, load_version, read_manifest, write_version
+from shared.model.versions import VersionError, load_version, read_fusion, read_manifest, write_version
 from shared.model.zero_shot import zero_shot_heads, zero_shot_manifest, zero_shot_model
 from tests.shared.model.made_version import LAYOUT, make_version, manifest_for, random_heads, save_random_adapter
 from tests.shared.model.refusal import refused
@@ -39,6 +39,18 @@ CANDIDATES: tuple[TokenIds, ...] = ((5, 6, 3), (7, 8, 9, 10, 7, 3), (12, 3), (10
 WHOLE = st.integers(-(2**40), 2**40)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 FOLDER_NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True)
+MAYBE = st.none() | FINITE
+ORIGINS = st.builds(
+    Origin,
+    data=st.text(),
+    fingerprint=st.text(),
+    seeds=st.lists(WHOLE, max_size=3).map(tuple),
+    code=st.text(),
+    started_at=FINITE,
+    seconds=FINITE,
+    device=st.text(),
+    settings=st.dictionaries(st.text(), st.text(), max_size=3),
+)
 MANIFESTS = st.builds(
     ModelManifest,
     name=FOLDER_NAME,
@@ -53,7 +65,10 @@ MANIFESTS = st.builds(
     calibrated=st.booleans(),
     adapted=st.just(False),
     template_version=WHOLE,
-    metrics=st.lists(st.builds(Metric, st.text(), FINITE), max_size=3).map(tuple),
+    metrics=st.lists(
+        st.builds(Metric, st.text(), FINITE, MAYBE, MAYBE, st.text(), st.text(), WHOLE, st.text()), max_size=3
+    ).map(tuple),
+    origin=st.none() | ORIGINS,
 )
 
 
@@ -176,6 +191,19 @@ def test_the_zero_shot_model_has_the_key_of_the_same_model_on_disk(
     manifest = zero_shot_manifest(tiny_base)
     folder = write_version(tmp_path / manifest.name, manifest, zero_shot_heads(), adapter=None)
     assert load_version(folder, tiny_base, tiny_packed).item_key == zero_shot_model(tiny_base, tiny_packed).item_key
+
+
+def test_a_fusion_is_kept_as_it_was_given_and_changes_nothing_else(
+    tmp_path: Path, tiny_base: Base, tiny_packed: PackedBert
+) -> None:
+    fusion = bytes(range(256))
+    plain = make_version(tmp_path, tiny_base)
+    manifest = manifest_for(tiny_base, version="v2")
+    fused = write_version(tmp_path / "news", manifest, random_heads(manifest, tiny_base), adapter=None, fusion=fusion)
+    assert (read_fusion(plain), read_fusion(fused)) == (None, fusion)
+    np.testing.assert_array_equal(
+        scores(load_version(plain, tiny_base, tiny_packed)), scores(load_version(fused, tiny_base, tiny_packed))
+    )
 
 
 # Writing

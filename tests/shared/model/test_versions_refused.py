@@ -14,13 +14,15 @@ import torch
 from safetensors.torch import load_file, save
 
 from shared.model.base import Base, load_base
-from shared.model.manifest import InputLayout, ModelManifest
+from shared.model.manifest import InputLayout, Metric, ModelManifest, Origin
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
-from shared.model.versions import load_version, read_manifest
-from tests.shared.model.made_version import make_version, save_random_adapter
+from shared.model.versions import load_version, read_manifest, write_version
+from tests.shared.model.made_version import make_version, manifest_for, random_heads, save_random_adapter
 from tests.shared.model.refusal import change, put, refused
 from tests.shared.model.tiny_bert import write_tiny_bert
+
+ORIGIN = Origin("world", "f" * 32, (0,), "1.0", 1.0, 2.0, "cpu", {"rank": "8"})
 
 
 @pytest.fixture(scope="module")
@@ -75,27 +77,41 @@ def unreadable(folder: Path) -> None:
         (lambda folder: change(folder, "files", "../../secret", to="0"), "must have the checksums"),
         (lambda folder: change(folder, "files", "heads.safetensors", to=1), "must be a text"),
         (lambda folder: change(folder, "manifest", "adapted", to=False), "must have the checksums"),
+        (
+            lambda folder: change(folder, "manifest", "metrics", 0, "value", to=None),
+            "metrics[0].value must be a finite",
+        ),
+        (lambda folder: change(folder, "manifest", "metrics", 0, "low", to="0"), "metrics[0].low must be a finite"),
+        (lambda folder: change(folder, "manifest", "origin", to=[]), "manifest.origin must be an object"),
+        (lambda folder: change(folder, "manifest", "origin", "seeds", 0, to=0.5), "origin.seeds[0] must be a whole"),
+        (lambda folder: change(folder, "manifest", "origin", "settings", "rank", to=8), "settings must be a text"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(
     tmp_path: Path, tiny_base: Base, adapter: Path, damage: Callable[[Path], None], words: str
 ) -> None:
-    folder = make_version(tmp_path, tiny_base, adapter)
+    folder = make_version(tmp_path, tiny_base, adapter, metrics=(Metric("auc", 0.7),), origin=ORIGIN)
     read_manifest(folder)
     damage(folder)
     with refused(words, tmp_path):
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("record", [ModelManifest, InputLayout], ids=["manifest", "layout"])
+@pytest.mark.parametrize(
+    ("record", "path"),
+    [(ModelManifest, ()), (InputLayout, ("layout",)), (Origin, ("origin",)), (Metric, ("metrics", 0))],
+)
 def test_a_manifest_without_one_of_its_fields_is_refused(
-    tmp_path: Path, tiny_base: Base, record: type[ModelManifest | InputLayout]
+    tmp_path: Path, tiny_base: Base, record: type[Any], path: Sequence[str | int]
 ) -> None:
-    folder = make_version(tmp_path, tiny_base)
+    folder = make_version(tmp_path, tiny_base, metrics=(Metric("auc", 0.7),), origin=ORIGIN)
     content = (folder / "manifest.json").read_text()
     for field in fields(record):
         lacking = json.loads(content)
-        del (lacking["manifest"] if record is ModelManifest else lacking["manifest"]["layout"])[field.name]
+        place = lacking["manifest"]
+        for step in path:
+            place = place[step]
+        del place[field.name]
         (folder / "manifest.json").write_text(json.dumps(lacking))
         with refused(f".{field.name}' is missing", tmp_path):
             read_manifest(folder)
@@ -113,8 +129,11 @@ def test_a_version_under_another_name_is_refused(tmp_path: Path, tiny_base: Base
 def test_a_file_that_is_cut_missing_or_changed_is_refused(
     tmp_path: Path, tiny_base: Base, tiny_packed: PackedBert, adapter: Path
 ) -> None:
-    folder = make_version(tmp_path, tiny_base, adapter)
+    manifest = manifest_for(tiny_base, adapted=True)
+    heads = random_heads(manifest, tiny_base)
+    folder = write_version(tmp_path / "news", manifest, heads, adapter, fusion=b"weights")
     load_version(folder, tiny_base, tiny_packed)
+    assert len(list(folder.iterdir())) == 5
     for file in sorted(folder.iterdir()):
         whole = file.read_bytes()
         middle = len(whole) // 2

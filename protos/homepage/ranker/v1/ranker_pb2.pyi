@@ -523,7 +523,7 @@ class ModelMetric(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """E.g. "auc"."""
+    """E.g. "test/auc": the split it was measured on, and the metric."""
     value: _builtins.float
     """Its value."""
     def __init__(

@@ -90,7 +90,8 @@ class RankerServicer:
     def ActivateModel(self, request, context):
         """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
         swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
-        version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+        version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Warming up may take half a
+        minute, so give the call a deadline of its own; once begun, it goes on after that. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,8 @@ class RankerStub:
     ActivateModel: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ActivateModelRequest, _ranker_pb2.ActivateModelResponse]
     """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
     swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
-    version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+    version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Warming up may take half a
+    minute, so give the call a deadline of its own; once begun, it goes on after that. Idempotent.
     """
     DeactivateModel: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.DeactivateModelRequest, _ranker_pb2.DeactivateModelResponse]
     """Takes a model out of what answers; its surfaces get the general default again. Calls that are being answered keep
@@ -63,7 +64,8 @@ class RankerAsyncStub(RankerStub):
     ActivateModel: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ActivateModelRequest, _ranker_pb2.ActivateModelResponse]  # type: ignore[assignment]
     """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
     swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
-    version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+    version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Warming up may take half a
+    minute, so give the call a deadline of its own; once begun, it goes on after that. Idempotent.
     """
     DeactivateModel: _aio.UnaryUnaryMultiCallable[_ranker_pb2.DeactivateModelRequest, _ranker_pb2.DeactivateModelResponse]  # type: ignore[assignment]
     """Takes a model out of what answers; its surfaces get the general default again. Calls that are being answered keep
@@ -105,7 +107,8 @@ class RankerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ranker_pb2.ActivateModelResponse, _abc.Awaitable[_ranker_pb2.ActivateModelResponse]]:
         """Makes a version of the registry the one that answers: it is loaded and warmed up beside the old one, then they are
         swapped between two calls. Other rankers on the same registry follow. Answers when this ranker has swapped; a
-        version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Idempotent.
+        version that cannot be loaded is refused with FAILED_PRECONDITION, and the old one stays. Warming up may take half a
+        minute, so give the call a deadline of its own; once begun, it goes on after that. Idempotent.
         """
 
     @_abc_1.abstractmethod
