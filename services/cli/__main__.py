@@ -7,8 +7,10 @@ import typer
 from homepage.v1 import homepage_pb2
 
 from services.cli import call as calls
+from services.cli import data as data_commands
 from services.cli import demo as demos
 from services.cli import load as loads
+from services.cli import models as model_commands
 from services.cli import up as ups
 from services.cli.fleet import default_fleet
 from services.cli.loading import EVENT_CAP
@@ -22,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A personalised homepage, served over gRPC. Begin with [bold]homepage demo[/].",
 )
+app.add_typer(data_commands.app, name="data")
+app.add_typer(model_commands.app, name="models")
 _DEFAULTS = default_fleet()
 _DATA_HELP = (
     "Folder of a data set: MovieLens (movies.csv, ratings.csv), MIND (news.tsv, behaviors.tsv) or JSON lines "

@@ -9,7 +9,7 @@ Any other field of `Item` may stand in items.jsonl under its own name; names nob
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,26 +37,29 @@ def read_jsonlines(folder: Path, splits: Sequence[str] = ()) -> Dataset:
     histories' timed entries, each once; a candidate's label tells no action, so candidates add none. Raises
     DatasetError for a missing file or split and for a row that cannot be read."""
     dropped: Counter[str] = Counter()
-    items = _read_items(folder / ITEMS_FILE, dropped)
-    rows = _Impressions({item.item_id for item in items}, dropped)
-    for split, path in _split_files(folder, splits):
-        for place, line in numbered_lines(path):
-            rows.add(place, _object(place, line), split)
-    interactions = rows.interactions()
+    items = read_items(folder / ITEMS_FILE, dropped)
+    known = {item.item_id for item in items}
+    impressions = tuple(
+        shown
+        for split, path in split_files(folder, splits)
+        for _, shown in read_impressions(path, split, known, dropped)
+    )
+    interactions = _interactions(impressions)
     times = [event.time for event in interactions]
-    times += [shown.time for shown in rows.impressions if shown.time is not None]
+    times += [shown.time for shown in impressions if shown.time is not None]
     return Dataset(
         name=folder.resolve().name,
         source="jsonlines",
         items=tuple(items),
         interactions=in_time_order(interactions),
-        impressions=tuple(rows.impressions),
+        impressions=impressions,
         now=max(times, default=-1.0) + 1.0,
         dropped=dict(dropped),
     )
 
 
-def _split_files(folder: Path, wanted: Sequence[str]) -> list[tuple[str, Path]]:
+def split_files(folder: Path, wanted: Sequence[str] = ()) -> list[tuple[str, Path]]:
+    """Names and files of the splits wanted, or of all there are. Raises DatasetError for one that is missing."""
     paths = folder.glob("impressions.*.jsonl")
     files = {path.name.removeprefix("impressions.").removesuffix(".jsonl"): path for path in paths}
     missing = sorted(set(wanted) - set(files))
@@ -105,7 +108,9 @@ def _objects(place: Place, row: Json, name: str) -> list[Json]:
     return value
 
 
-def _read_items(path: Path, dropped: Counter[str]) -> list[Item]:
+def read_items(path: Path, dropped: Counter[str]) -> list[Item]:
+    """The items of a file; what is left out is counted in `dropped`. Raises DatasetError for a row that cannot be
+    read."""
     items: dict[str, Item] = {}
     for place, line in numbered_lines(path):
         row = _object(place, line)
@@ -146,27 +151,40 @@ def _item(place: Place, row: Json, item_id: str) -> Item:
     )
 
 
+def read_impressions(
+    path: Path, split: str, known: Set[str], dropped: Counter[str]
+) -> Iterator[tuple[int, Impression]]:
+    """Each impression of a file that can be used with the number of its row, from 0, read as it is asked for.
+    Items outside `known` are left out and counted. Raises DatasetError for a row that cannot be read."""
+    rows = _Impressions(known, split, dropped)
+    for number, (place, line) in enumerate(numbered_lines(path)):
+        shown = rows.impression(place, _object(place, line))
+        if shown is not None:
+            yield number, shown
+
+
 @dataclass(slots=True)
 class _Impressions:
-    """Collects impressions row by row; what refers to unknown items is left out and counted."""
+    """Makes impressions row by row; what refers to unknown items is left out and counted."""
 
-    known: set[str]
+    known: Set[str]
+    split: str
     dropped: Counter[str]
-    impressions: list[Impression] = field(default_factory=list)
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)  # impression ids
 
-    def add(self, place: Place, row: Json, split: str) -> None:
+    def impression(self, place: Place, row: Json) -> Impression | None:
         impression_id, user_id = _text(place, row, "impression_id"), _text(place, row, "user_id")
         time = _time(place, row, "time")
         history = self._history(place, row)
         candidates = self._candidates(place, row)
-        if (split, impression_id) in self.seen:
+        if impression_id in self.seen:
             self.dropped["impression listed twice"] += 1
-        elif not candidates:
+            return None
+        if not candidates:
             self.dropped["impression without known candidate"] += 1
-        else:
-            self.seen.add((split, impression_id))
-            self.impressions.append(Impression(impression_id, user_id, time, history, candidates, split))
+            return None
+        self.seen.add(impression_id)
+        return Impression(impression_id, user_id, time, history, candidates, self.split)
 
     def _history(self, place: Place, row: Json) -> tuple[HistoryEntry, ...]:
         entries: list[HistoryEntry] = []
@@ -195,14 +213,15 @@ class _Impressions:
                 self.dropped["candidate of unknown item"] += 1
         return tuple(candidates)
 
-    def interactions(self) -> list[Interaction]:
-        """The timed entries of all histories; the same action told by several impressions counts once."""
-        events: dict[str, Interaction] = {}
-        for shown in self.impressions:
-            for entry in shown.history:
-                if entry.time is not None:
-                    key = (shown.user_id, entry.item_id, entry.action, entry.time)
-                    event_id = f"jl-{short_id(*key)}"
-                    if event_id not in events:
-                        events[event_id] = Interaction(event_id, *key)
-        return list(events.values())
+
+def _interactions(impressions: Iterable[Impression]) -> list[Interaction]:
+    """The timed entries of all histories; the same action told by several impressions counts once."""
+    events: dict[str, Interaction] = {}
+    for shown in impressions:
+        for entry in shown.history:
+            if entry.time is not None:
+                key = (shown.user_id, entry.item_id, entry.action, entry.time)
+                event_id = f"jl-{short_id(*key)}"
+                if event_id not in events:
+                    events[event_id] = Interaction(event_id, *key)
+    return list(events.values())

@@ -5,6 +5,7 @@ https://github.com/msnews/msnews.github.io"""
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,30 @@ def read_mind(folder: Path, split: str = "train") -> Dataset:
     """Read one split of a MIND folder. Clicked candidates become clicks at the impression's time;
     impressions keep labels and 1-based positions. Raises DatasetError for missing files and rows that
     cannot be read."""
+    rows = open_mind(folder, split)
+    impressions = tuple(shown for _, shown in rows.impressions())
+    clicks = [
+        Interaction(
+            f"mind-{shown.impression_id}-{shown.user_id}-{each.item_id}", shown.user_id, each.item_id, "click", at
+        )
+        for shown in impressions
+        for each in shown.candidates
+        if each.label and (at := shown.time) is not None
+    ]
+    times = [shown.time for shown in impressions if shown.time is not None]
+    return Dataset(
+        name=folder.resolve().name,
+        source="mind",
+        items=rows.items,
+        interactions=in_time_order([*rows.histories(), *clicks]),
+        impressions=impressions,
+        now=max(times, default=-1.0) + 1.0,
+        dropped=dict(rows.dropped),
+    )
+
+
+def open_mind(folder: Path, split: str = "train") -> "MindRows":
+    """One split for reading row by row; its news are read at once. Raises DatasetError as read_mind does."""
     place = mind_folder(folder, split)
     if place is None:
         raise DatasetError(
@@ -52,21 +77,8 @@ def read_mind(folder: Path, split: str = "train") -> Dataset:
             f"or MINDsmall_{split}; unpack the MIND archive here"
         )
     dropped: Counter[str] = Counter()
-    items = _read_news(place / NEWS_FILE, dropped)
-    behaviors = _Behaviors({item.item_id for item in items}, split if place != folder else "", dropped)
-    for row, line in numbered_lines(place / BEHAVIORS_FILE):
-        behaviors.add(row, line)
-    interactions = behaviors.interactions()
-    times = [shown.time for shown in behaviors.impressions if shown.time is not None]
-    return Dataset(
-        name=folder.resolve().name,
-        source="mind",
-        items=tuple(items),
-        interactions=in_time_order(interactions),
-        impressions=tuple(behaviors.impressions),
-        now=max(times, default=-1.0) + 1.0,
-        dropped=dict(dropped),
-    )
+    items = tuple(_read_news(place / NEWS_FILE, dropped))
+    return MindRows(place / BEHAVIORS_FILE, split if place != folder else "", items, dropped)
 
 
 def _read_news(path: Path, dropped: Counter[str]) -> list[Item]:
@@ -92,19 +104,43 @@ def _read_news(path: Path, dropped: Counter[str]) -> list[Item]:
 
 
 @dataclass(slots=True)
-class _Behaviors:
-    """Collects impressions row by row, and remembers each user's earliest one: its history is the user's
-    past."""
+class MindRows:
+    """One split, read row by row: no more is kept than the ids met and each user's earliest history. Rows of one
+    user share one history, as its words are the same in all of them."""
 
-    known: set[str]
+    path: Path
     split: str
+    items: tuple[Item, ...]
     dropped: Counter[str]
-    impressions: list[Impression] = field(default_factory=list)
-    clicks: list[Interaction] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)  # impression ids
-    first: dict[str, tuple[float, tuple[HistoryEntry, ...]]] = field(default_factory=dict)
+    """Grows as rows are read."""
+    _entries: dict[str, HistoryEntry] = field(default_factory=dict)  # one per item that may be clicked
+    _seen: set[str] = field(default_factory=set)  # impression ids
+    _first: dict[str, tuple[float, tuple[HistoryEntry, ...]]] = field(default_factory=dict)
 
-    def add(self, place: Place, line: str) -> None:
+    def impressions(self) -> Iterator[tuple[int, Impression]]:
+        """Each impression that can be used with the number of its row, from 0; for one walk. Raises DatasetError
+        for a row that cannot be read."""
+        self._entries = {item.item_id: HistoryEntry(item.item_id, "click") for item in self.items}
+        for row, (place, line) in enumerate(numbered_lines(self.path)):
+            shown = self._impression(place, line)
+            if shown is not None:
+                yield row, shown
+
+    def labelled(self) -> bool:
+        """Whether the first row says what was clicked: the published test split does not."""
+        for _, line in numbered_lines(self.path):
+            return any(shown[-2:] in ("-0", "-1") for shown in line.rpartition("\t")[2].split()[:1])
+        return True
+
+    def histories(self) -> Iterator[Interaction]:
+        """Every user's history once, as clicks; complete after the walk."""
+        for user_id, (time, history) in self._first.items():
+            for place, entry in enumerate(history):
+                clicked_at = time - HISTORY_STEP_S * (len(history) - place)
+                event_id = f"mind-{user_id}-history-{place}-{entry.item_id}"
+                yield Interaction(event_id, user_id, entry.item_id, "click", clicked_at)
+
+    def _impression(self, place: Place, line: str) -> Impression | None:
         cells = line.split("\t")
         if len(cells) != BEHAVIOR_COLUMNS:
             raise place.error(
@@ -115,25 +151,27 @@ class _Behaviors:
         if not impression_id or not user_id:
             raise place.error("the impression id or the user id is empty; give both")
         time = _parse_time(place, raw_time)
-        if impression_id in self.seen:
+        if impression_id in self._seen:
             self.dropped["impression listed twice"] += 1
-            return
-        self.seen.add(impression_id)
-        past = [news for news in raw_history.split() if self._known(news, "history")]
-        history = tuple(HistoryEntry(news, "click") for news in past)
-        if user_id not in self.first or time < self.first[user_id][0]:
-            self.first[user_id] = (time, history)
+            return None
+        self._seen.add(impression_id)
+        history = self._history(user_id, time, raw_history)
         candidates = self._candidates(place, raw_candidates)
         if not candidates:
             self.dropped["impression without known candidate"] += 1
-            return
-        self.impressions.append(Impression(impression_id, user_id, time, history, candidates, self.split))
-        for clicked in (candidate.item_id for candidate in candidates if candidate.label):
-            event_id = f"mind-{impression_id}-{user_id}-{clicked}"
-            self.clicks.append(Interaction(event_id, user_id, clicked, "click", time))
+            return None
+        return Impression(impression_id, user_id, time, history, candidates, self.split)
+
+    def _history(self, user_id: str, time: float, text: str) -> tuple[HistoryEntry, ...]:
+        history = tuple(self._entries[news] for news in text.split() if self._known(news, "history"))
+        earliest, known = self._first.get(user_id, (time, history))
+        history = known if known == history else history
+        if user_id not in self._first or time < earliest:
+            self._first[user_id] = (time, history)
+        return history
 
     def _known(self, news: str, where: str) -> bool:
-        if news in self.known:
+        if news in self._entries:
             return True
         self.dropped[f"{where} of unknown news"] += 1
         return False
@@ -152,16 +190,6 @@ class _Behaviors:
                 # Positions count what was shown, dropped candidates included: bias belongs to the place.
                 candidates[news] = Candidate(news, 1 if label == "1" else 0, position)
         return tuple(candidates.values())
-
-    def interactions(self) -> list[Interaction]:
-        """Every user's history, once, and every click."""
-        events: list[Interaction] = []
-        for user_id, (time, history) in self.first.items():
-            for place, entry in enumerate(history):
-                clicked_at = time - HISTORY_STEP_S * (len(history) - place)
-                event_id = f"mind-{user_id}-history-{place}-{entry.item_id}"
-                events.append(Interaction(event_id, user_id, entry.item_id, "click", clicked_at))
-        return events + self.clicks
 
 
 def _parse_time(place: Place, text: str) -> float:

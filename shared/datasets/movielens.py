@@ -6,7 +6,8 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,18 +31,28 @@ def read_movielens(folder: Path, user_tags_before: float = math.inf) -> Dataset:
     the test, or the tags tell what the test asks. Raises DatasetError for a wrong header or a row that
     cannot be read."""
     dropped: Counter[str] = Counter()
-    user_tags = _read_user_tags(folder / "tags.csv", user_tags_before)
-    items = _read_movies(folder / "movies.csv", user_tags, dropped)
+    items = _read_movies(folder / "movies.csv", dropped)
     interactions = _read_ratings(folder / "ratings.csv", {item.item_id for item in items}, dropped)
     return Dataset(
         name=folder.resolve().name,
         source="movielens",
-        items=tuple(items),
+        items=with_user_tags(items, folder, user_tags_before),
         interactions=in_time_order(interactions),
         impressions=(),
         now=max((event.time for event in interactions), default=-1.0) + 1.0,
         dropped=dict(dropped),
     )
+
+
+def with_user_tags(films: Iterable[Item], folder: Path, before: float) -> tuple[Item, ...]:
+    """The films, their tags followed by those that users gave them most often before a time (unix seconds)."""
+    user_tags = _read_user_tags(folder / "tags.csv", before) if before > -math.inf else {}
+    return tuple(_with_tags(film, user_tags[film.item_id]) if film.item_id in user_tags else film for film in films)
+
+
+def _with_tags(film: Item, user_tags: list[str]) -> Item:
+    genres = {genre.lower() for genre in film.tags}
+    return replace(film, tags=(*film.tags, *(tag for tag in user_tags if tag not in genres)))
 
 
 def natural_title(title: str) -> str:
@@ -86,7 +97,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Place, list[st
         raise place.error(f"not a CSV row ({error}); quote fields that hold commas or quotes") from error
 
 
-def _read_movies(path: Path, user_tags: dict[str, list[str]], dropped: Counter[str]) -> list[Item]:
+def _read_movies(path: Path, dropped: Counter[str]) -> list[Item]:
     items: dict[str, Item] = {}
     for place, (movie_id, raw_title, raw_genres) in _rows(path, ("movieId", "title", "genres")):
         title = natural_title(raw_title)
@@ -97,11 +108,11 @@ def _read_movies(path: Path, user_tags: dict[str, list[str]], dropped: Counter[s
         elif movie_id in items:
             dropped["film listed twice"] += 1
         else:
-            items[movie_id] = _film(movie_id, title, raw_genres, user_tags.get(movie_id, []))
+            items[movie_id] = _film(movie_id, title, raw_genres)
     return list(items.values())
 
 
-def _film(movie_id: str, title: str, raw_genres: str, user_tags: list[str]) -> Item:
+def _film(movie_id: str, title: str, raw_genres: str) -> Item:
     genres = [] if raw_genres == NO_GENRES else [genre for genre in raw_genres.split("|") if genre]
     year = _YEAR.search(title)
     return Item(
@@ -109,7 +120,7 @@ def _film(movie_id: str, title: str, raw_genres: str, user_tags: list[str]) -> I
         title=title,
         # One genre, not the joined list: an interest weight per combination would never be met twice.
         category=genres[0] if genres else "",
-        tags=tuple(genres + [tag for tag in user_tags if tag not in {genre.lower() for genre in genres}]),
+        tags=tuple(genres),
         published_at=datetime(int(year["year"]), 1, 1, tzinfo=UTC).timestamp() if year else None,
         domain="video",
     )

@@ -1,12 +1,14 @@
 """The project's JSON lines become a data set, or an error that says what to change."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.datasets import Candidate, DatasetError, HistoryEntry, Item, open_dataset, read_jsonlines
+from shared.datasets.jsonlines import read_impressions
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "tallrec-movie"
 ITEMS: list[Any] = [
@@ -147,6 +149,18 @@ def test_an_impression_that_cannot_be_read_is_named_by_file_line_and_remedy(
 ) -> None:
     with pytest.raises(DatasetError, match=message):
         read_jsonlines(folder(tmp_path, dev=[{**SHOWN, **change}]))
+
+
+def test_impressions_are_read_one_by_one_with_the_numbers_of_their_rows(tmp_path: Path) -> None:
+    unknown = {**SHOWN, "impression_id": "0", "candidates": [{"item_id": "z", "label": 1}]}
+    folder(tmp_path, dev=[unknown, SHOWN, "{"])
+    dropped: Counter[str] = Counter()
+    walk = read_impressions(tmp_path / "impressions.dev.jsonl", "dev", {"a", "b"}, dropped)
+    row, shown = next(walk)
+    assert (row, shown.impression_id, shown.split) == (1, "1", "dev")
+    assert dropped == {"candidate of unknown item": 1, "impression without known candidate": 1}
+    with pytest.raises(DatasetError, match=r"impressions.dev.jsonl:3: not JSON"):
+        next(walk)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real tallrec-movie folder is not at {REAL}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.datasets import Candidate, DatasetError, open_dataset, read_mind
+from shared.datasets.mind import open_mind
 
 NEWS = "".join(
     f"N{number}\tsports\tgolf\tTitle {number}\tAbstract {number}\thttps://example.com/{number}\t[]\t[]\n"
@@ -130,3 +131,27 @@ def test_what_cannot_be_read_is_named_by_file_line_and_remedy(
 def test_a_folder_without_the_split_says_what_to_unpack(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no news.tsv with behaviors.tsv .* MINDsmall_dev"):
         read_mind(tmp_path, "dev")
+
+
+def test_rows_are_read_one_by_one_and_counted_whether_they_can_be_used_or_not(tmp_path: Path) -> None:
+    unknown = "4\tU3\t11/15/2019 1:00:00 PM\t\tN9-1\n"
+    rows = open_mind(folder(tmp_path, behaviors=unknown + BEHAVIORS + "broken\n"))
+    walk = rows.impressions()
+    assert [(row, shown.impression_id) for row, shown in (next(walk), next(walk), next(walk))] == [
+        (1, "1"),
+        (2, "2"),
+        (3, "3"),
+    ]
+    with pytest.raises(DatasetError, match=r"behaviors.tsv:5: 1 columns"):
+        next(walk)
+
+
+def test_rows_of_one_user_with_the_same_words_share_one_history(tmp_path: Path) -> None:
+    first, second, _ = read_mind(folder(tmp_path)).impressions
+    assert first.history is second.history
+
+
+def test_a_split_without_labels_says_so_before_it_is_read(tmp_path: Path) -> None:
+    assert open_mind(folder(tmp_path)).labelled()
+    assert open_mind(folder(tmp_path, behaviors="")).labelled()
+    assert not open_mind(folder(tmp_path, behaviors="1\tU1\t11/15/2019 9:55:12 AM\tN1\tN3 N4\n")).labelled()
