@@ -158,6 +158,39 @@ def call(  # noqa: PLR0913  # one parameter per option is how typer reads them
     raise typer.Exit(calls.run(calls.Question(address, timeout, request, json), console(), console(errors=True)))
 
 
+@app.command()
+def train(  # noqa: PLR0913  # one parameter per option is how typer reads them
+    *,
+    data: DataPath = None,
+    out: Annotated[Path, typer.Option(help="Registry that the version goes to; made if missing.")] = Path("models"),
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "default",
+    version: Annotated[str, typer.Option(help="Name of the version.", show_default="the moment, UTC")] = "",
+    recipe: Annotated[
+        Path | None, typer.Option(help="TOML or JSON file with hyper-parameters.", show_default="built in")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="JSON list of training rows to keep, for few-shot runs.", show_default="all")
+    ] = None,
+    label_action: Annotated[str, typer.Option(help="What a label of 1 says was done.")] = "click",
+    base: Annotated[str, typer.Option(help="Base model: packaged, a folder, or a hub id.")] = "all-MiniLM-L6-v2",
+) -> None:
+    """Fine-tune the base by LoRA on behaviour, measure it beside popularity, write it as a version.
+
+    Stopped or killed, the same command goes on from the last checkpoint.
+    Serve it with [bold]HOMEPAGE_RANKER_REGISTRY[/] and [bold]homepage models promote[/].
+
+    [bold]Examples[/]
+
+        homepage train
+        homepage train --data ./my-data --out models --name news --recipe recipe.toml
+        homepage train --data ./films --rows few.json --label-action like
+    """
+    from services.cli import train as trains  # PyTorch takes seconds to import, and no other command needs it
+
+    options = trains.TrainOptions(data, out, name, version, recipe, rows, label_action, base)
+    raise typer.Exit(trains.run(options, console(), console(errors=True)))
+
+
 def main() -> None:
     """Entry point of the script `homepage`."""
     app()
