@@ -21,11 +21,9 @@ from services.ranker.texts import Texts
 from services.ranker.work import NO_DEADLINE, BatchFailedError, DeadlinePassedError, Done, Priority, Urgency
 from shared.clock import Clock
 from shared.model.ranking_model import Group, ItemState, Probabilities, RankingModel, Vectors
-from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
+from shared.model.text import NEGATIVE_ACTIONS, HistoryText, ItemText, text_of_history, text_of_item
 from shared.model.tokens import TokenIds
 
-NEGATIVE_ACTIONS = frozenset({"dislike", "hide"})
-"""Left out of the user context: likeness to what the user refused must not raise a score."""
 _WARMED_AT_ONCE, _MOST_WARMED = 64, 10_000
 """More would take minutes on a CPU, and even to list them would hold the event loop up."""
 _FIRST_ANSWER_S = 5.0

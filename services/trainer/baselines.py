@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from services.trainer.corpus import Corpus, Example, Past
 from shared.datasets import Item
 from shared.model.ranking_model import Group, RankingModel, UserContext
-from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
+from shared.model.text import NEGATIVE_ACTIONS, HistoryText, ItemText, text_of_history, text_of_item
 from shared.model.tokens import TokenIds
 
 POSITIVE_ACTS = frozenset({"click", "like", "purchase", "comment", "share"})
 """Acts that speak for an item. A view or a dwell alone does not; a click says what they would say."""
-NEGATIVE_ACTS = frozenset({"dislike", "hide"})
 DAY_S = 86_400.0
 _HALF_LIVES = 20
 
@@ -160,7 +159,7 @@ class CosineScorer:
         found: Scores = []
         for example in examples:
             likes = self._mean(example.history, POSITIVE_ACTS)
-            dislikes = self._mean(example.history, NEGATIVE_ACTS)
+            dislikes = self._mean(example.history, NEGATIVE_ACTIONS)
             found.append(self.vectors[example.candidates] @ (likes - np.float32(self.dislike_weight) * dislikes))
         return found
 
@@ -191,7 +190,7 @@ class ServedZeroShot:
         return [self._score(example) for example in examples]
 
     def _score(self, example: Example) -> NDArray[np.float32]:
-        read = (past.item for past in example.history if past.action not in NEGATIVE_ACTS)
+        read = (past.item for past in example.history if past.action not in NEGATIVE_ACTIONS)
         context = self._model.tokeniser.context(self._plain[item] for item in read)
         user: UserContext | None = self._model.encode_contexts([context])[0] if context else None
         states = [self._states[item] for item in example.candidates]

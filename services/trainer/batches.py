@@ -19,11 +19,9 @@ from services.trainer.corpus import Corpus, Example, Past
 from shared.datasets import Item
 from shared.model.manifest import InputLayout
 from shared.model.packing import Packing, pack_segments
-from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
+from shared.model.text import NEGATIVE_ACTIONS, HistoryText, ItemText, text_of_history, text_of_item
 from shared.model.tokens import TokenIds, Tokeniser
 
-NEGATIVE_ACTIONS = frozenset({"dislike", "hide"})
-"""Left out of the user context, as in serving."""
 _TOKENISED_AT_ONCE = 4096
 _ROW_CANDIDATES = 16
 """Candidates that share a row of the attention's grid; longer slates take several rows, shorter ones pad less."""

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.baselines import NEGATIVE_ACTS, POSITIVE_ACTS
+from services.trainer.baselines import POSITIVE_ACTS
 from services.trainer.corpus import Corpus, Example, Past
+from shared.model.text import NEGATIVE_ACTIONS
 
 _EXAMPLES_AT_ONCE = 500
 
@@ -103,6 +104,6 @@ def _weighed(history: Sequence[Past], dislike_weight: float) -> list[tuple[int, 
     for past in history:
         if past.action in POSITIVE_ACTS:
             found.setdefault(past.item, 1.0)
-        elif past.action in NEGATIVE_ACTS:
+        elif past.action in NEGATIVE_ACTIONS:
             found.setdefault(past.item, -dislike_weight)
     return [(item, weight) for item, weight in found.items() if weight]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 TEMPLATE_VERSION = 1
 _SEPARATOR = " . "
+NEGATIVE_ACTIONS = frozenset({"dislike", "hide"})
+"""Left out of the user context: likeness to what the user refused must not raise a score."""
 
 
 @dataclass(frozen=True, slots=True)
