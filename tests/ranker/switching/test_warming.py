@@ -2,8 +2,6 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -11,23 +9,8 @@ from services.ranker.models import Attempt
 from services.ranker.ranking import Ranked
 from services.ranker.switching import Switching, Workshop
 from services.ranker.work import OverloadedError
-from shared.model.base import Base
-from shared.model.packed import PackedBert
 from shared.model.ranking_model import RankingModel
-from tests.ranker.switching_bench import HISTORY, ITEMS, Bench, Store, items, make_store
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, tiny_base: Base, tiny_packed: PackedBert) -> Store:
-    return make_store(tmp_path_factory.mktemp("switching") / "store", tiny_base, tiny_packed)
-
-
-@pytest.fixture
-async def bench(store: Store, tmp_path: Path) -> AsyncIterator[Bench]:
-    """Not begun."""
-    bench = Bench(store, store.registry(tmp_path))
-    yield bench
-    await bench.end()
+from tests.ranker.switching.bench import HISTORY, ITEMS, Bench, Store, items
 
 
 @pytest.mark.parametrize("surface", ["", "page"])

@@ -15,16 +15,14 @@ from homepage.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from services.ranker.jobs import ModelScorer
 from services.ranker.ranking import Item
 from shared.errors import Reason, ServiceError
-from shared.model.base import Base
-from shared.model.packed import PackedBert
 from shared.model.registry import Serving, read_serving
 from shared.rich_status import from_rpc_error
 from shared.server import ServiceHost
 from shared.start import StartError
 from tests.conftest import OpenChannel
 from tests.ranker.conftest import StartRanker
-from tests.ranker.held_file import HeldFile
-from tests.ranker.switching_bench import HISTORY, ITEMS, REFUSED, Store, make_store
+from tests.ranker.switching.bench import HISTORY, ITEMS, REFUSED, Store
+from tests.ranker.switching.held_file import HeldFile
 
 SOON = 10.0
 POLL_S = 0.05
@@ -50,11 +48,6 @@ def serving_of(registry: Path) -> Serving:
     serving = read_serving(registry)
     assert serving is not None
     return serving
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, tiny_base: Base, tiny_packed: PackedBert) -> Store:
-    return make_store(tmp_path_factory.mktemp("activation") / "store", tiny_base, tiny_packed)
 
 
 @pytest.fixture
