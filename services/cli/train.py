@@ -10,17 +10,24 @@ from rich.console import Console
 from rich.text import Text
 
 from services.trainer.assembly import CorpusOptions
+from services.trainer.checkpoints import CheckpointError
 from services.trainer.corpora import open_corpus
-from services.trainer.fitting import Around, NothingToLearnError
+from services.trainer.fitting import Around, DivergedError, NothingToLearnError
 from services.trainer.recipe import RecipeError, TrainRecipe, read_recipe
 from services.trainer.reports import markdown_table
 from services.trainer.tracking import Observers, ProgressBar, tensorboard_if_installed
 from services.trainer.training import Target, Trained, train
 from shared.datasets import DatasetError
-from shared.model.base import PACKAGED_ID, load_base
+from shared.model.base import PACKAGED_ID, BaseModelError, load_base
 from shared.model.folders import NAME_RULE, is_safe_name
+from shared.model.versions import VersionError
 
-EXIT_OK, EXIT_FAILED = 0, 1
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+_FOR_THE_CALLER = (
+    *(DatasetError, RecipeError, NothingToLearnError, CheckpointError, DivergedError),
+    *(BaseModelError, VersionError, OSError),
+)
+"""Their texts say what to change; whatever else goes wrong is a defect and shows where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,8 @@ def run(options: TrainOptions, out: Console, told: Console) -> int:
         trained = _trained(options, told)
     except KeyboardInterrupt:
         told.print("\nInterrupted; the same command goes on from the last checkpoint.")
-        return 130
-    except (DatasetError, ArithmeticError, ValueError, OSError) as error:  # their texts are for whoever called
+        return EXIT_INTERRUPTED
+    except _FOR_THE_CALLER as error:
         told.print(Text.assemble(("✗ ", "red"), str(error)), soft_wrap=True)
         return EXIT_FAILED
     for split in dict.fromkeys(each.split for each in trained.evaluations):
