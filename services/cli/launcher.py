@@ -1,12 +1,12 @@
 """Child processes that never outlive their parent.
 
 Each child leads a session of its own, so that Ctrl-C reaches the parent only and the parent decides the order of
-the end. A child that is not stopped in an orderly way dies with the parent: Linux sends it SIGKILL when the parent
-is gone (prctl PR_SET_PDEATHSIG), and what the services acknowledged is on disk by then.
+the end. A child that is not stopped in an orderly way dies with the parent (services/cli/bound_child.py), and what the
+services acknowledged is on disk by then. Nothing of ours runs between fork and exec: gRPC's fork handlers would run
+there too, beside its own threads, and have aborted a child before its program began.
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,13 +15,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 STOP_AFTER_S = 15.0
 """From SIGTERM to SIGKILL; longer than the ten seconds a service takes at most to drain."""
 REMEMBERED_LINES = 200
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork: the child must not import
+_BOUND_CHILD = Path(__file__).with_name("bound_child.py")
 
 Echo = Callable[[str, str], None]
 """Called with the child's name and a line of its output, from the child's reader thread."""
@@ -53,9 +53,9 @@ class Child:
         self.name = command.name
         self._echo = echo
         self._lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
-        parent = os.getpid()
         self._process = subprocess.Popen(
-            command.arguments,
+            # -I -S: the binding needs the standard library only, and must not wait for the child's own packages.
+            (sys.executable, "-I", "-S", str(_BOUND_CHILD), str(os.getpid()), *command.arguments),
             env={**os.environ, **command.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -63,8 +63,6 @@ class Child:
             text=True,
             errors="replace",
             start_new_session=True,
-            # Two system calls and nothing else, so it is safe beside the reader threads.
-            preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509
         )
         self._reader = threading.Thread(target=self._read, name=f"output of {self.name}", daemon=True)
         self._reader.start()
@@ -168,11 +166,3 @@ def end_on_signals() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-
-
-def _die_with(parent: int) -> None:
-    """Runs in the child before its program: asks for SIGKILL at the parent's end."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # the parent ended before prctl took hold
-        os._exit(1)
