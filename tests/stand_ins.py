@@ -126,6 +126,7 @@ class RankerStandIn(ranker_pb2_grpc.RankerServicer):
     """Gives item `i<n>` the probability that `probability(n)` says; 0.5 at first."""
 
     probability: object = field(default=lambda number: 0.5)
+    blended: bool = False
     failing: Failing = field(default_factory=Failing)
     requests: list[ranker_pb2.RankRequest] = field(default_factory=list)
 
@@ -136,4 +137,6 @@ class RankerStandIn(ranker_pb2_grpc.RankerServicer):
             ranker_pb2.CandidateScore(probabilities=[self.probability(int(each.item_id[1:]))])
             for each in request.candidates
         ]
-        return ranker_pb2.RankResponse(scores=scores, actions=["click"], model_version="stand-in", calibrated=False)
+        return ranker_pb2.RankResponse(
+            scores=scores, actions=["click"], model_version="stand-in", calibrated=False, blended=self.blended
+        )

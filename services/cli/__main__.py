@@ -1,7 +1,7 @@
 """The command line `homepage`: what each command is called, what it takes, and what its help says."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from homepage.v1 import homepage_pb2
@@ -31,11 +31,28 @@ _DATA_HELP = (
     "Folder of a data set: MovieLens (movies.csv, ratings.csv), MIND (news.tsv, behaviors.tsv) or JSON lines "
     "(items.jsonl). Without it, a generated world that needs no download."
 )
+LearningDataPath = Annotated[
+    Path | None,
+    typer.Option(
+        help=_DATA_HELP.replace("(items.jsonl).", "(items.jsonl); or a log that homepage data export wrote."),
+        show_default="generated world",
+    ),
+]
+RecipePath = Annotated[
+    Path | None, typer.Option(help="TOML or JSON file with hyper-parameters.", show_default="built in")
+]
+RowsPath = Annotated[
+    Path | None, typer.Option(help="JSON list of training rows to keep, for few-shot runs.", show_default="all")
+]
+LabelAction = Annotated[str, typer.Option(help="What a label of 1 says was done.")]
+BaseModel = Annotated[str, typer.Option(help="Base model: packaged, a folder, or a hub id.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto takes a GPU if any.")]
 DataPath = Annotated[Path | None, typer.Option(help=_DATA_HELP, show_default="generated world")]
 
 
 @app.command()
-def demo(
+def demo(  # noqa: PLR0913  # one parameter per option is how typer reads them
+    *,
     data: DataPath = None,
     user: Annotated[str, typer.Option(help="Whose page is shown.", show_default="one with a clear taste")] = "",
     json: Annotated[Path | None, typer.Option(help="Also write all that is shown to this file, as JSON.")] = None,
@@ -44,6 +61,11 @@ def demo(
         demos.Ports | None,
         typer.Option(help="Ports of the services.", show_default="free; with --keep default if they are free"),
     ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="A trained version: a folder, news/v2, or news.", show_default="zero-shot, nothing trained"),
+    ] = "",
+    registry: Annotated[str, typer.Option(help="Where names of versions are looked up.")] = "models",
 ) -> None:
     """Show it all: start the four services, load data, serve pages, learn from feedback, stop.
 
@@ -57,8 +79,9 @@ def demo(
         homepage demo
         homepage demo --data ./ml-latest-small --json shown.json
         homepage demo --keep
+        homepage train --version v1 && homepage demo --model default/v1
     """
-    raise typer.Exit(demos.run(demos.DemoOptions(data, user, json, keep, ports), console()))
+    raise typer.Exit(demos.run(demos.DemoOptions(data, user, json, keep, ports, model, registry), console()))
 
 
 @app.command()
@@ -161,22 +184,27 @@ def call(  # noqa: PLR0913  # one parameter per option is how typer reads them
 @app.command()
 def train(  # noqa: PLR0913  # one parameter per option is how typer reads them
     *,
-    data: DataPath = None,
+    data: LearningDataPath = None,
     out: Annotated[Path, typer.Option(help="Registry that the version goes to; made if missing.")] = Path("models"),
     name: Annotated[str, typer.Option(help="Name of the model.")] = "default",
     version: Annotated[str, typer.Option(help="Name of the version.", show_default="the moment, UTC")] = "",
-    recipe: Annotated[
-        Path | None, typer.Option(help="TOML or JSON file with hyper-parameters.", show_default="built in")
+    recipe: RecipePath = None,
+    rows: RowsPath = None,
+    label_action: LabelAction = "click",
+    base: BaseModel = "all-MiniLM-L6-v2",
+    seeds: Annotated[
+        str, typer.Option(help="E.g. 0,1,2: a version for each, and mean and spread.", show_default="the recipe's")
+    ] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Folder for a report with plots, one page a split.", show_default="none")
     ] = None,
-    rows: Annotated[
-        Path | None, typer.Option(help="JSON list of training rows to keep, for few-shot runs.", show_default="all")
-    ] = None,
-    label_action: Annotated[str, typer.Option(help="What a label of 1 says was done.")] = "click",
-    base: Annotated[str, typer.Option(help="Base model: packaged, a folder, or a hub id.")] = "all-MiniLM-L6-v2",
+    device: Device = "auto",
 ) -> None:
     """Fine-tune the base by LoRA on behaviour, measure it beside popularity, write it as a version.
 
     Stopped or killed, the same command goes on from the last checkpoint.
+    With --seeds give --version too, or a command that was killed writes the seeds that were done once more.
+    On several GPUs or machines start it by torchrun; one process shows and writes.
     Serve it with [bold]HOMEPAGE_RANKER_REGISTRY[/] and [bold]homepage models promote[/].
 
     [bold]Examples[/]
@@ -184,11 +212,126 @@ def train(  # noqa: PLR0913  # one parameter per option is how typer reads them
         homepage train
         homepage train --data ./my-data --out models --name news --recipe recipe.toml
         homepage train --data ./films --rows few.json --label-action like
+        homepage train --data ./my-data --version v1 --seeds 0,1,2 --html reports
+        torchrun --nproc-per-node 2 -m services.cli train --data ./my-data
     """
     from services.cli import train as trains  # PyTorch takes seconds to import, and no other command needs it
 
-    options = trains.TrainOptions(data, out, name, version, recipe, rows, label_action, base)
+    options = trains.TrainOptions(data, out, name, version, recipe, rows, label_action, base, seeds, html, device)
     raise typer.Exit(trains.run(options, console(), console(errors=True)))
+
+
+@app.command()
+def tune(  # noqa: PLR0913  # one parameter per option is how typer reads them
+    *,
+    data: LearningDataPath = None,
+    out: Annotated[
+        Path, typer.Option(help="Recipe to write, .toml or .json; .tuning-NAME beside it keeps the search.")
+    ] = Path("recipe.toml"),
+    trials: Annotated[int, typer.Option(min=1, help="How many, over all calls of the same search.")] = 20,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="No trial begins later.", show_default="no limit")
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(help="TOML file that says where to look; services/trainer/search_space.py tells how."),
+    ] = None,
+    recipe: RecipePath = None,
+    rows: RowsPath = None,
+    label_action: LabelAction = "click",
+    base: BaseModel = "all-MiniLM-L6-v2",
+    device: Device = "auto",
+) -> None:
+    """Search hyper-parameters by the validation metric, write the best trial as a recipe.
+
+    The first trial is the recipe itself; later ones learn from those before. Trials that fall behind end early.
+    Stopped or killed, the same command goes on; with more --trials it goes further.
+    Searched without --space: learning rates, rank, similarity_start, loss, batch_slates.
+
+    [bold]Examples[/]
+
+        homepage tune --data ./my-data --out best.toml --trials 20
+        homepage tune --data ./my-data --space space.toml --minutes 60
+        homepage train --data ./my-data --recipe best.toml
+    """
+    from services.cli import tune as tunes  # as above
+
+    options = tunes.TuneOptions(data, out, trials, minutes, space, recipe, rows, label_action, base, device)
+    raise typer.Exit(tunes.run(options, console(), console(errors=True)))
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913  # one parameter per option is how typer reads them
+    *,
+    data: LearningDataPath = None,
+    split: Annotated[str, typer.Option(help="What is measured on.")] = "test",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A version: a folder, news/v2, news or news@challenger; or zero-shot. May be repeated."),
+    ] = None,
+    registry: Annotated[
+        str, typer.Option(envvar="HOMEPAGE_RANKER_REGISTRY", help="Where names of versions are looked up.")
+    ] = "models",
+    baselines: Annotated[
+        Literal["all", "quick", "none"],
+        typer.Option(help="Rows beside the models; quick leaves out what reads item vectors or is fitted."),
+    ] = "all",
+    label_action: LabelAction = "click",
+    same_second: Annotated[
+        bool, typer.Option("--same-second", help="Histories keep acts of the very second of their slate.")
+    ] = False,
+    max_history: Annotated[int, typer.Option(min=0, help="Acts kept of a history, the newest.")] = 1000,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Impressions measured at most, drawn evenly.", show_default="all")
+    ] = None,
+    slices: Annotated[bool, typer.Option("--slices", help="Also print nDCG@10 by slice.")] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also measure typos, case, dropped words, foreign titles.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with plots to this file.")] = None,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Also write what `models promote --evidence` judges by to this file.")
+    ] = None,
+    against: Annotated[
+        str, typer.Option(help="Whom the evidence compares with.", show_default="who answers under the model's name")
+    ] = "",
+    base: BaseModel = "all-MiniLM-L6-v2",
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of intervals, of all that is drawn, of the random row.")] = 0,
+) -> None:
+    """Measure models on a split, beside what they must beat, with 95 % intervals.
+
+    Models are scored by the code that serves them.
+    Baselines are counted and fitted on what was before the first slate measured, blends on validation.
+    With all baselines it takes minutes for 10,000 items on a CPU.
+
+    [bold]Examples[/]
+
+        homepage evaluate --model news --data ./my-data --slices
+        homepage evaluate --model news/v1 --model news/v2 --baselines quick --limit 2000
+        homepage evaluate --model news/v2 --data ./my-data --evidence evidence.json
+    """
+    from services.cli import evaluate as evaluations  # as above
+
+    options = evaluations.EvaluateOptions(
+        data=data,
+        split=split,
+        models=tuple(model or ()),
+        registry=registry,
+        against=against,
+        base=base,
+        device=device,
+        baselines=baselines,
+        label_action=label_action,
+        same_second=same_second,
+        max_history=max_history,
+        limit=limit,
+        robustness=robustness,
+        seed=seed,
+        outputs=evaluations.Outputs(json, html, evidence, slices),
+    )
+    raise typer.Exit(evaluations.run(options, console(), console(errors=True)))
 
 
 def main() -> None:

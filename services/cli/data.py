@@ -1,4 +1,4 @@
-"""`homepage data`: looks at a data set as training would see it, before anything is trained."""
+"""`homepage data`: looks at a data set as training would see it, and makes one of the event log."""
 
 import json as json_format
 from dataclasses import asdict
@@ -13,18 +13,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from services.cli import log_export
+from services.cli.fleet import default_fleet
 from services.cli.terminal import console
 from services.trainer.assembly import CorpusOptions
-from services.trainer.corpora import open_corpus
 from services.trainer.described import Count, Description, Lengths, SplitDescription, describe
+from services.trainer.sources import open_source
 from shared.datasets import DatasetError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+_DEFAULTS = default_fleet()
 
 
 @app.callback()
 def data() -> None:
-    """Look at data before anything is trained on it."""
+    """Look at data before anything is trained on it; export the event log to train on."""
 
 
 @app.command("describe")
@@ -32,7 +35,7 @@ def describe_command(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of a data set: MovieLens, MIND or JSON lines. Without it, the generated world.",
+            help="Folder of data: MovieLens, MIND, JSON lines or an exported log. Without it, the generated world.",
             show_default="generated world",
         ),
     ] = None,
@@ -55,12 +58,33 @@ def describe_command(
     raise typer.Exit(run(path, CorpusOptions(label_action=label_action), json=json))
 
 
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.", show_default=False)],
+    profile: Annotated[str, typer.Option(help="Address of the profile service.")] = _DEFAULTS.address("profile"),
+    retrieval: Annotated[str, typer.Option(help="Address of the retrieval service.")] = _DEFAULTS.address("retrieval"),
+) -> None:
+    """Write the running services' event log to a folder that [bold]train[/], [bold]tune[/] and [bold]describe[/] read.
+
+    Pages that were served, what was done on them, and the items. Users are pseudonyms; what users did not allow to be
+    trained on is not in it. The folder does not follow the log: delete it when a user in it is erased.
+    To services with TLS set HOMEPAGE_TRAINER_UPSTREAM_TLS_CA, and for mutual TLS …_CERTIFICATE and …_KEY.
+
+    [bold]Examples[/]
+
+        homepage data export ./log-2026-01
+        homepage data export ./log --profile profile:50052 --retrieval retrieval:50053
+    """
+    options = log_export.ExportOptions(out, profile, retrieval)
+    raise typer.Exit(log_export.run(options, console(), console(errors=True)))
+
+
 def run(path: Path | None, options: CorpusOptions, *, json: bool) -> int:
     """Prints the description; the process's status: 0, or 1 when the data cannot be read."""
     told = console(errors=True)
     try:
         with told.status(escape(f"Reading {path or 'the generated world'} …")):
-            description = describe(open_corpus(path, options))
+            description = describe(open_source(path, options))
     except DatasetError as error:
         told.print(Text.assemble(("✗ ", "red"), str(error)), soft_wrap=True)
         return 1

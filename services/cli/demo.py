@@ -51,6 +51,10 @@ class DemoOptions:
     json_file: Path | None = None
     keep: bool = False
     ports: Ports | None = None
+    model: str = ""
+    """A trained version that ranks: a folder, "news/v2" or "news"; empty = the zero-shot model."""
+    registry: str = "models"
+    """Where the names of versions are looked up."""
 
 
 class DemoError(RuntimeError):
@@ -180,12 +184,31 @@ class _Demo:
                 self._console.print(log_line(child.name, line), soft_wrap=True)
 
     def _start(self, fleet: Fleet, launcher: Launcher, folder: Path) -> None:
-        launcher.start(fleets.commands(fleet, folder, own_stores=True))
+        registry = self._registry(folder / "models") if self._options.model else None
+        launcher.start(fleets.commands(fleet, folder, own_stores=True, registry=registry))
         with progress(self._console) as bars:
             task = bars.add_task("Starting", total=len(fleet.members))
             fleets.wait_until_serving(fleet, launcher, lambda _: bars.advance(task))
         ports = " · ".join(f"{member.name} {member.address.rpartition(':')[2]}" for member in reversed(fleet.members))
         self._console.print(f"   [dim]On {fleets.HOST}: {ports}[/]")
+
+    def _registry(self, folder: Path) -> Path:
+        """A registry in which the version asked for serves, whatever serves where it comes from."""
+        from services.cli.references import place_of  # what reads versions takes seconds to import
+        from services.trainer.mirror import copy_version
+        from shared.model.object_store import StorageError
+        from shared.model.registry import RegistryError, activate
+        from shared.model.storage import LocalStorage
+        from shared.model.version_files import VersionError
+
+        try:
+            folder.mkdir()
+            place = copy_version(place_of(self._options.model, self._options.registry), LocalStorage(folder))
+            activate(folder, place.model, place.version, None)
+        except (StorageError, RegistryError, VersionError) as error:
+            raise DemoError(str(error)) from error
+        self._console.print(f"   {place.model}/{place.version} ranks.", highlight=False)
+        return folder
 
     def _load(self, loader: Loader, dataset: Dataset) -> Loaded:
         with progress(self._console) as bars:

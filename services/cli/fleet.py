@@ -80,16 +80,19 @@ def few(addresses: Sequence[str]) -> str:
     return f"{addresses[0]} and {len(addresses) - 1} more" if len(addresses) > 1 else addresses[0]
 
 
-def commands(fleet: Fleet, data_dir: Path, *, own_stores: bool) -> tuple[Command, ...]:
+def commands(fleet: Fleet, data_dir: Path, *, own_stores: bool, registry: Path | None = None) -> tuple[Command, ...]:
     """What to run for the set. Stores lie in `data_dir`.
 
-    Unless `own_stores`, a store that the environment names wins over that.
+    Unless `own_stores`, a store that the environment names wins over that. What `registry` says serves must be loaded.
     """
+    models = {}
+    if registry is not None:
+        models = {"HOMEPAGE_RANKER_REGISTRY": str(registry), "HOMEPAGE_RANKER_REQUIRE_MODELS": "true"}
     return tuple(
         Command(
             member.name,
             (sys.executable, "-m", f"services.{member.name}"),
-            _environment(fleet, member, data_dir, own_stores),
+            {**_environment(fleet, member, data_dir, own_stores), **(models if member.name == "ranker" else {})},
         )
         for member in fleet.members
     )

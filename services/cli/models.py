@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from services.cli.references import named_place
 from services.cli.terminal import console
 from services.trainer.comparison import Row, compare
 from services.trainer.gate import AUC, NDCG, Evidence, Gate, Outcome, Verdict, shown
@@ -22,7 +23,6 @@ from shared.model.manifest import Metric, ModelManifest
 from shared.model.object_store import StorageError, storage_at
 from shared.model.records import RecordError, decoded, encoded, parsed
 from shared.model.registry import RegistryError, Serving, label_of, model_of, read_serving
-from shared.model.storage import Storage
 from shared.model.version_files import Place, VersionError
 
 app = typer.Typer(
@@ -82,7 +82,7 @@ def show(version: Version, registry: Registry) -> None:
         homepage models show news | jq .origin
     """
     with _told():
-        typer.echo(encoded(_place(storage_at(registry), version).manifest()).decode(), nl=False)
+        typer.echo(encoded(named_place(storage_at(registry), version).manifest()).decode(), nl=False)
 
 
 @app.command("compare")
@@ -98,7 +98,7 @@ def compare_versions(first: Version, second: Version, registry: Registry) -> Non
     """
     with _told():
         storage = storage_at(registry)
-        places = (_place(storage, first), _place(storage, second))
+        places = (named_place(storage, first), named_place(storage, second))
         rows = compare(places[0].manifest(), places[1].manifest())
         names = tuple(f"{place.model}/{place.version}" for place in places)
         table = Table("metric", "split", "slice", *map(escape, names), "difference", "better", box=None)
@@ -172,7 +172,7 @@ def copy(
         homepage models copy news/v2 --registry ./models --to s3://bucket/models
     """
     with _told():
-        place = copy_version(_place(storage_at(registry), version), storage_at(to))
+        place = copy_version(named_place(storage_at(registry), version), storage_at(to))
         console().print(f"{place.model}/{place.version} is copied.", markup=False)
 
 
@@ -208,17 +208,6 @@ def _told() -> Iterator[None]:
 def _fail(text: str) -> NoReturn:
     console(errors=True).print(text, markup=False, soft_wrap=True, style="red")
     raise typer.Exit(1)
-
-
-def _place(storage: Storage, reference: str) -> Place:
-    """The version that is meant; see the head of this module."""
-    model, slash, version = reference.partition("/")
-    if slash:
-        return Place(storage, model, version)
-    current = (read_serving(storage) or Serving()).version_of(reference)
-    if current is None:
-        raise RegistryError(f"nothing answers under the name {reference!a}; name a version, like news/v2")
-    return Place(storage, model_of(reference), current)
 
 
 def _record(path: Path, kind: type[Record]) -> Record:

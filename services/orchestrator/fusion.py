@@ -6,13 +6,14 @@ All signals meet on the logit scale, where they add (a linear opinion on log-odd
 
 which on odds is one product: score = o / (1 + o) with o = p / (1 - p) · exp(the rest).
 p is the value model's probability of a positive action, q the relative popularity, i the user's interest in the
-category in -1..1. The weights are priors until they are fitted to logged behaviour.
+category in -1..1. The weights are priors. A version of the model with a fusion of its own brings fitted ones: its
+probability has weighed all of that, and then only what the caller wishes beside it is added (`beside_fusion`).
 """
 
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.orchestrator.slate import Candidate, Interest, Scored, Scores, Source
 
@@ -28,6 +29,11 @@ class FusionWeights:
     freshness: float = 0.25
     interest: float = 0.8
     freshness_half_life_s: float = 2 * 86_400.0
+
+    def beside_fusion(self, usual: "FusionWeights") -> "FusionWeights":
+        """What is left to add to a probability that a fusion gave: by how much the caller wants things fresher (or
+        less fresh) than usual."""
+        return replace(self, popularity=0.0, freshness=self.freshness - usual.freshness, interest=0.0)
 
 
 ACTION_VALUES: Mapping[str, float] = {
@@ -85,6 +91,7 @@ def fuse(
     `interests` maps categories to -1..1 (see `normalised`); `now` in unix seconds.
     """
     value = ValueModel(scores.actions if scores is not None else ())
+    blended = scores is not None and scores.blended
     said: Sequence[Sequence[float] | None]
     said = scores.probabilities if scores is not None else [None] * len(candidates)
     popularity_weight, freshness_weight, interest_weight = weights.popularity, weights.freshness, weights.interest
@@ -98,7 +105,9 @@ def fuse(
             + freshness_weight * freshness
             + interest_weight * interest
         )
-        fused.append(Scored(candidate, _lifted(probability, lift), probabilities or (), freshness, interest))
+        said_of_it = probabilities or ()
+        by_fusion = blended and bool(said_of_it)
+        fused.append(Scored(candidate, _lifted(probability, lift), said_of_it, freshness, interest, by_fusion))
     return fused
 
 

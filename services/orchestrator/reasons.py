@@ -39,7 +39,11 @@ class Reason:
 
 
 def reasons_of(scored: Scored, section_id: str, history: Mapping[str, Item]) -> list[Reason]:
-    """At least one reason, the one that fits the section first."""
+    """At least one reason, the one that fits the section first.
+
+    What a fusion makes of popularity and age it does not tell: then they are reasons only where they chose the item,
+    as its source or its section.
+    """
     candidate = scored.candidate
     if candidate.filler:
         return [Reason(ReasonKind.FILLER, "Fills the page: nothing else matches the filter")]
@@ -50,9 +54,11 @@ def reasons_of(scored: Scored, section_id: str, history: Mapping[str, Item]) -> 
     if scored.interest >= _CARES:
         found.append(Reason(ReasonKind.INTEREST, f"You care for {candidate.category}"))
     popular_source = Source.POPULAR in candidate.sources or Source.FALLBACK_POPULAR in candidate.sources
-    if candidate.popularity >= _POPULAR or (popular_source and section_id == TRENDING):
+    popular = candidate.popularity >= _POPULAR and (popular_source or not scored.blended)
+    if popular or (popular_source and section_id == TRENDING):
         found.append(Reason(ReasonKind.POPULAR, "Popular now"))
-    if scored.freshness >= _NEW:
+    by_age = Source.FRESH in candidate.sources or section_id == NEW
+    if scored.freshness >= _NEW and (by_age or not scored.blended):
         found.append(Reason(ReasonKind.NEW, "New"))
     first = _FIRST.get(section_id)
     if first is not None:

@@ -94,9 +94,10 @@ class Ranker(Protocol):
         surface: str,
         history: Sequence[tuple[Item, HistoryEvent]],
         candidates: Sequence[Candidate],
+        now: float,
         limit_s: float,
     ) -> Scores:
-        """Probabilities for the candidates, in their order."""
+        """Probabilities for the candidates, in their order; `now` in unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,8 @@ class Recommender:
 
         started = self._clock.monotonic()
         weights = replace(self.rules.weights, freshness=ask.freshness)
+        if scores is not None and scores.blended:
+            weights, interests = weights.beside_fusion(self.rules.weights), {}
         scored = fuse(retrieved.candidates, scores, interests, weights, ask.now)
         sections = lay_out(scored, known, _shape(ask, known_user=bool(history)))
         if not sections and (journey.failed(Stage.RETRIEVAL) or not ask.narrowed):
@@ -273,7 +276,7 @@ class Recommender:
         return await journey.attempt(
             Stage.RANKING,
             "source_order",
-            lambda limit: self._upstreams.ranker.rank(ask.surface, texts, candidates, limit),
+            lambda limit: self._upstreams.ranker.rank(ask.surface, texts, candidates, ask.now, limit),
         )
 
 

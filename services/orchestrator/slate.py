@@ -102,8 +102,8 @@ class Candidate(NamedTuple):
     """An item that may go on the page.
 
     What every rule reads lies here; the rest stays in `item`. `published_at` in unix seconds; `retrieval_score` and
-    `popularity` lie in 0..1; `anchor_item_id` is the item of the history it is near to, or "". A tuple, since two
-    hundred are made per request.
+    `popularity` lie in 0..1; `anchor_item_id` is the item of the history it is near to, or ""; `nearness` in 0..1 is
+    the nearest source's score, None where it did not find it. A tuple, since two hundred are made per request.
     """
 
     item_id: str
@@ -116,6 +116,7 @@ class Candidate(NamedTuple):
     anchor_item_id: str
     item: Item
     filler: bool = False
+    nearness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +166,24 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a model said: `probabilities[i][a]` of candidate i for action a; None = that one was not scored."""
+    """What a model said: `probabilities[i][a]` of candidate i for action a; None = that one was not scored.
+
+    `blended`: the first action's are a fusion's, which has weighed popularity, age and history already.
+    """
 
     actions: Sequence[str]
     probabilities: Sequence[Sequence[float] | None]
     model_version: str
     calibrated: bool
     compute_s: float
+    blended: bool = False
 
 
 class Scored(NamedTuple):
     """A candidate with its score (0..1) and the parts it was made of; see fusion.py.
 
-    `probabilities` are those of the model's actions, in their order; empty when no model scored it.
+    `probabilities` are those of the model's actions, in their order; empty when no model scored it. `blended` as in
+    Scores.
     """
 
     candidate: Candidate
@@ -185,6 +191,7 @@ class Scored(NamedTuple):
     probabilities: Sequence[float]
     freshness: float
     interest: float
+    blended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The services behind the orchestrator, as the core wants them: values in, values out, StageError when they fail."""
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
@@ -134,10 +135,11 @@ class RankerClient:
         surface: str,
         history: Sequence[tuple[Item, HistoryEvent]],
         candidates: Sequence[Candidate],
+        now: float,
         limit_s: float,
     ) -> Scores:
         """See recommend.Ranker."""
-        request = ranker_pb2.RankRequest(surface=surface)
+        request = ranker_pb2.RankRequest(surface=surface, now=to_timestamp(now))
         for item, event in history:
             entry = request.history.add(action=ACTION_VALUES[event.action])
             _write_text(entry.item, item, item.category, item.publisher)
@@ -145,6 +147,8 @@ class RankerClient:
         add = request.candidates.add
         for candidate in candidates:
             _write_text(add(), candidate.item, candidate.category, candidate.publisher)
+        request.signals.published_at_seconds.extend(_or_nan(each.published_at) for each in candidates)
+        request.signals.retrieval_scores.extend(_or_nan(each.nearness) for each in candidates)
         async with stage_errors():
             response = await self._stub.Rank(request, timeout=limit_s)
         if len(response.scores) != len(candidates):
@@ -156,6 +160,7 @@ class RankerClient:
             model_version=response.model_version,
             calibrated=response.calibrated,
             compute_s=duration_seconds(timings.tokenise) + duration_seconds(timings.compute),
+            blended=response.blended,
         )
 
 
@@ -178,13 +183,15 @@ def _filter(wanted: ItemFilter) -> item_pb2.ItemFilter:
 
 def _candidate(candidate: retrieval_pb2.Candidate) -> Candidate:
     item = candidate.item
-    sources, score, anchor = [], 0.0, ""
+    sources, score, anchor, nearness = [], 0.0, "", None
     for each in candidate.sources[:]:  # a list, because the container's own iterator ends each time by an exception
         source = _SOURCES.get(each.source)
         if source is not None:
             sources.append(source)
             score = max(score, each.score)
             anchor = anchor or each.anchor_item_id
+            if source is Source.NEAREST:
+                nearness = each.score
     published_at = to_seconds(item.published_at) if item.HasField("published_at") else None
     return Candidate(
         item.item_id,
@@ -196,7 +203,12 @@ def _candidate(candidate: retrieval_pb2.Candidate) -> Candidate:
         candidate.popularity,
         anchor,
         item,
+        nearness=nearness,
     )
+
+
+def _or_nan(number: float | None) -> float:
+    return math.nan if number is None else number
 
 
 def _write_text(text: ranker_pb2.ItemText, item: Item, category: str, publisher: str) -> None:

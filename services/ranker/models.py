@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from shared.model.blend import Blend
 from shared.model.ranking_model import RankingModel
 from shared.model.registry import OTHER_SURFACES
 
@@ -24,6 +25,8 @@ class Served:
     model: RankingModel
     loaded_at: float
     label: str = ""
+    blend: Blend | None = None
+    """What its first action's probability becomes part of; None = it is answered as it is."""
 
     @property
     def name(self) -> str:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
+import numpy as np
 from homepage.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from homepage.types.v1 import event_pb2
 
+from services.ranker.blending import blended
 from services.ranker.models import Attempt, LineUp, Models, Served, UnknownModelError
 from services.ranker.ranking import Item, Ranking, Timings
 from services.ranker.switching import NoRegistryError, Switching
@@ -20,18 +22,22 @@ from shared import call
 from shared.clock import Clock
 from shared.errors import Reason, ServiceError
 from shared.logs import FIELDS
+from shared.model.blend import Act, Ask
 from shared.model.folders import NAME_RULE, is_safe_name
 from shared.model.manifest import Metric
+from shared.model.ranking_model import Probabilities
 from shared.model.registry import CALLED_RULE, RegistryError, is_called_name, label_of
 from shared.model.text import HistoryText, ItemText
 from shared.model.versions import VersionError
 from shared.model.zero_shot import ZERO_SHOT
-from shared.timestamps import to_duration, to_timestamp
-from shared.validation import Checks
+from shared.timestamps import to_duration, to_seconds, to_timestamp
+from shared.validation import MAX_TIMESTAMP_S, MIN_TIMESTAMP_S, Checks
 
 MAX_HISTORY, MAX_CANDIDATES, MAX_EMBEDDED, MAX_PAGE = 500, 1000, 256, 1000
 DEFAULT_PAGE = 100
 _STORE_AGAIN_S, _LOADED_AGAIN_S = 1.0, 5.0
+_ACTIONS = {number: name.removeprefix("ACTION_").lower() for name, number in event_pb2.Action.items()}
+_ACTIONS[event_pb2.ACTION_UNSPECIFIED] = ""
 _NUMBER = re.compile(r"[0-9]{1,6}")
 
 log = logging.getLogger(__name__)
@@ -60,14 +66,17 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
         """Probability of each action of the model, for each candidate."""
         began = self._room.clock.monotonic()
         _check_rank(request)
-        model = self._known(request.model, request.surface).model
+        served = self._known(request.model, request.surface)
+        model = served.model
         history, candidates = [_entry(entry) for entry in request.history], [_item(item) for item in request.candidates]
         ranked = await _answered(self._ranking().rank(model, history, candidates, _deadline()))
+        fused = self._blended(served, request, ranked.probabilities)
         response = ranker_pb2.RankResponse(
-            scores=[_score(row) for row in ranked.probabilities.tolist()],
+            scores=[_score(row) for row in (ranked.probabilities if fused is None else fused).tolist()],
             actions=model.manifest.actions,
             model_version=model.manifest.version,
             calibrated=model.manifest.calibrated,
+            blended=fused is not None,
         )
         response.timings.CopyFrom(_timings(ranked.timings, self._room.clock.monotonic() - began))
         return response
@@ -144,6 +153,14 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
             raise ServiceError(Reason.NOT_READY, "the ranker is starting", retry_after_s=1.0)
         return self._room.ranking
 
+    def _blended(
+        self, served: Served, request: ranker_pb2.RankRequest, probabilities: Probabilities
+    ) -> Probabilities | None:
+        if served.blend is None:
+            return None
+        now = to_seconds(request.now) if request.HasField("now") else self._room.clock.now()
+        return blended(served.blend, _ask(request, probabilities, now), probabilities)
+
     def _known(self, name: str, surface: str = "", *, embeds: bool = False) -> Served:
         models = self._room.models
         try:
@@ -202,7 +219,20 @@ def _check_rank(request: ranker_pb2.RankRequest) -> None:
             checks.timestamp(f"history[{row}].time", entry.time)
     for row, item in enumerate(request.candidates[:MAX_CANDIDATES]):
         _check_item(checks, f"candidates[{row}]", item)
+    _check_signals(checks, request)
+    if request.HasField("now"):
+        checks.timestamp("now", request.now)
     checks.done()
+
+
+def _check_signals(checks: Checks, request: ranker_pb2.RankRequest) -> None:
+    bounds = {"published_at_seconds": (MIN_TIMESTAMP_S, MAX_TIMESTAMP_S), "retrieval_scores": (0, 1)}
+    for name, (least, most) in bounds.items():
+        values = np.array(getattr(request.signals, name)[:])
+        if len(values) not in (0, len(request.candidates)):
+            checks.fail(f"signals.{name}", "must be empty or have a number for each candidate")
+        for row in np.flatnonzero((values < least) | (values > most)):
+            checks.number(f"signals.{name}[{row}]", values[row], least, most)
 
 
 def _check_item(checks: Checks, path: str, item: ranker_pb2.ItemText) -> None:
@@ -218,8 +248,19 @@ def _item(item: ranker_pb2.ItemText) -> Item:
 
 
 def _entry(entry: ranker_pb2.HistoryText) -> HistoryText:
-    action = event_pb2.Action.Name(entry.action).removeprefix("ACTION_").lower() if entry.action else ""
-    return HistoryText(entry.item.title, entry.item.category, action)
+    return HistoryText(entry.item.title, entry.item.category, _ACTIONS[entry.action])
+
+
+def _ask(request: ranker_pb2.RankRequest, probabilities: Probabilities, now: float) -> Ask:
+    unknown = [math.nan] * len(request.candidates)
+    return Ask(
+        history=[Act(entry.item.item_id, _ACTIONS[entry.action]) for entry in request.history],
+        candidates=[item.item_id for item in request.candidates],
+        probabilities=probabilities[:, 0].astype(np.float64),
+        published_at=np.array(request.signals.published_at_seconds[:] or unknown),
+        retrieval=np.array(request.signals.retrieval_scores[:] or unknown),
+        now=now,
+    )
 
 
 def _deadline() -> float:

@@ -26,6 +26,7 @@ from shared.clock import Clock
 from shared.logs import FIELDS
 from shared.model.adapter import import_peft
 from shared.model.base import Base
+from shared.model.blend import Blend
 from shared.model.packed import PackedBert
 from shared.model.ranking_model import RankingModel
 from shared.model.registry import (
@@ -39,7 +40,7 @@ from shared.model.registry import (
     model_of,
     read_serving,
 )
-from shared.model.versions import VersionError, load_version
+from shared.model.versions import VersionError, load_blend, load_version
 from shared.model.zero_shot import ZERO_SHOT
 
 log = logging.getLogger(__name__)
@@ -236,7 +237,7 @@ class Switching:
                 self._models.attempt(Attempt(name, version))
             told = {"model": name, "version": version}
             try:
-                model = await self._tried(name, version)
+                model, blend = await self._tried(name, version)
             except (VersionError, OverloadedError) as error:
                 why = str(error) if isinstance(error, VersionError) else "there is no room to try it now"
                 if noted:
@@ -244,13 +245,14 @@ class Switching:
                     self._changed(self._models)
                 log.error("model refused", extra={FIELDS: {**told, "why": why}})
                 raise
-            served = Served(model, self._clock.now(), label_of(name))
+            served = Served(model, self._clock.now(), label_of(name), blend)
             log.info("model loaded", extra={FIELDS: told})
         self._models.forget_attempt(name)
         return served
 
-    async def _tried(self, name: str, version: str) -> RankingModel:
-        """The model after it has given a first answer, the way calls take, and knows the items of its predecessor."""
+    async def _tried(self, name: str, version: str) -> tuple[RankingModel, Blend | None]:
+        """The model after it has given a first answer, the way calls take, and knows the items of its predecessor; and
+        what it is blended with."""
         line_up = self._models.now
         if name == ZERO_SHOT:
             built_in = line_up.models[name].version
@@ -260,6 +262,7 @@ class Switching:
         try:
             folder = self._registry / model_of(name) / version
             model = await self._in_thread(partial(load_version, folder, self._workshop.base, self._workshop.packed))
+            blend = await self._in_thread(partial(load_blend, folder))
             if not await self._ranking.answers(model):
                 raise VersionError(f"model version {name}/{version}: it gives no finite probabilities; train it again")
             await self._warmed_up(model, predecessor.model)
@@ -271,7 +274,7 @@ class Switching:
             log.exception("model not loaded")
             why = "it cannot be loaded on this machine; the ranker's log has the cause"
             raise VersionError(f"model version {name}/{version}: {why}") from error
-        return model
+        return model, blend
 
     async def _warmed_up(self, model: RankingModel, predecessor: RankingModel) -> None:
         """Calls go before: warming ends where there is no room or no time for it."""

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from services.trainer.corpus import Corpus, Example, Past
 from shared.datasets import Item
-from shared.model.ranking_model import Group, RankingModel, UserContext
-from shared.model.text import NEGATIVE_ACTIONS, HistoryText, ItemText, text_of_history, text_of_item
-from shared.model.tokens import TokenIds
+from shared.model.ranking_model import RankingModel
+from shared.model.text import NEGATIVE_ACTIONS, ItemText, text_of_item
 
 POSITIVE_ACTS = frozenset({"click", "like", "purchase", "comment", "share"})
 """Acts that speak for an item. A view or a dwell alone does not; a click says what they would say."""
@@ -168,30 +167,3 @@ class CosineScorer:
         items = list(dict.fromkeys(past.item for past in history if past.action in acts))[: self.most]
         mean = self.vectors[items].sum(axis=0)
         return np.asarray(mean / (np.linalg.norm(mean) or 1.0), np.float32)
-
-
-class ServedZeroShot:
-    """The zero-shot model as the ranker serves it: the history is one text, newest first, without what was refused."""
-
-    name = "zero-shot served"
-    probabilistic = True
-
-    def __init__(self, corpus_items: Sequence[Item], vectors: NDArray[np.float32], model: RankingModel) -> None:
-        """`vectors` are those of `item_vectors` by the same model."""
-        import torch
-
-        self._model = model
-        self._states = list(torch.from_numpy(vectors))
-        history = [text_of_history(HistoryText(item.title, item.category)) for item in corpus_items]
-        self._plain: list[TokenIds] = model.tokeniser.plain(history)
-
-    def scores(self, examples: Sequence[Example]) -> Scores:
-        """Probabilities [candidates] of each example, by the prior that the service has before any training."""
-        return [self._score(example) for example in examples]
-
-    def _score(self, example: Example) -> NDArray[np.float32]:
-        read = (past.item for past in example.history if past.action not in NEGATIVE_ACTIONS)
-        context = self._model.tokeniser.context(self._plain[item] for item in read)
-        user: UserContext | None = self._model.encode_contexts([context])[0] if context else None
-        states = [self._states[item] for item in example.candidates]
-        return np.asarray(self._model.score([Group(user, states)])[0][:, 0], np.float32)

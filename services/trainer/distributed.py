@@ -54,6 +54,10 @@ class Processes:
         distributed.all_reduce(summed)
         return float(summed)
 
+    def meet(self) -> None:
+        """Waits until all processes are here."""
+        self.total(0.0)
+
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model whose gradients are the mean over all processes."""
         if self.world == 1:

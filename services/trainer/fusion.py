@@ -7,7 +7,7 @@ promises that it does not, pages and caches rely on it, and slates of training a
 So there are none.
 
 What is fitted is either a logistic regression or gradient-boosted trees, whichever predicts users left out better. Both
-are plain numbers here, added up by numpy: serving needs no scikit-learn.
+become plain numbers (shared.model.fusion): serving needs no scikit-learn.
 """
 
 import sys
@@ -21,87 +21,14 @@ from numpy.typing import NDArray
 from services.trainer.corpus import Corpus, Example
 from services.trainer.evaluation import ExampleScorer
 from services.trainer.ranking_metrics import log_losses
+from shared.model.forest import LEAF, Floats, Tree
+from shared.model.fusion import Features, Fusion, logits_of
 
-Floats = NDArray[np.float64]
-
-LOGISTIC, TREES = "logistic", "trees"
+LOGISTIC, TREES, ALONE = "logistic", "trees", "model alone"
 _FOLDS = 5
 _DAY_S = 86_400.0
-_EDGE = 1e-6
-"""Probabilities are kept this far from 0 and 1, where a logit has no end."""
-_LEAF = -1
+_LEAST_SCALE = 1e-6
 _LARGEST = sys.float_info.max
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Features:
-    """Signals of candidates."""
-
-    names: tuple[str, ...]
-    values: Floats
-    """[rows, features]; not a number = not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A regression tree; all fields [nodes], the root first."""
-
-    feature: tuple[int, ...]
-    """Which is compared; -1 at a leaf."""
-    threshold: tuple[float, ...]
-    """Values up to it go left."""
-    left: tuple[int, ...]
-    right: tuple[int, ...]
-    unknown_left: tuple[bool, ...]
-    """Whether a value that is not known goes left."""
-    value: tuple[float, ...]
-    """At a leaf: what the tree adds to the logit."""
-
-    def values(self, features: Floats) -> Floats:
-        """[rows] from [rows, features]."""
-        feature, threshold = np.array(self.feature), np.array(self.threshold)
-        left, right, unknown_left = np.array(self.left), np.array(self.right), np.array(self.unknown_left)
-        node = np.zeros(len(features), np.int64)
-        inner = np.flatnonzero(feature[node] != _LEAF)
-        while len(inner):
-            at = node[inner]
-            seen = features[inner, feature[at]]
-            goes_left = np.where(np.isnan(seen), unknown_left[at], seen <= threshold[at])
-            node[inner] = np.where(goes_left, left[at], right[at])
-            inner = inner[feature[node[inner]] != _LEAF]
-        return np.array(self.value)[node]
-
-
-@dataclass(frozen=True, slots=True)
-class Fusion:
-    """logit = bias + weights . (features - means) / scales + the sum of the trees."""
-
-    names: tuple[str, ...]
-    """Of the features, in order."""
-    means: tuple[float, ...]
-    scales: tuple[float, ...]
-    weights: tuple[float, ...]
-    bias: float
-    trees: tuple[Tree, ...]
-    log_losses: Mapping[str, float]
-    """Cross-validated, of each kind that was tried; the lowest was chosen."""
-
-    def logits(self, features: Features) -> Floats:
-        """[rows].
-
-        Raises:
-            ValueError: when these are not the features it was fitted on.
-        """
-        if features.names != self.names:
-            raise ValueError(f"fitted on {', '.join(self.names)}; got {', '.join(features.names)}")
-        standard = (features.values - np.array(self.means)) / np.array(self.scales)
-        # What is not known counts as the mean.
-        linear = np.nan_to_num(standard, nan=0.0) @ np.array(self.weights) + self.bias
-        return np.asarray(linear + sum(tree.values(features.values) for tree in self.trees), np.float64)
-
-    def scores(self, features: Features) -> Floats:
-        """Probabilities [rows]; raises as `logits`."""
-        return np.asarray(1 / (1 + np.exp(-np.clip(self.logits(features), -500, 500))), np.float64)
 
 
 _Fit = Callable[[Features, Floats, Mapping[str, float]], Fusion]
@@ -151,13 +78,14 @@ def features_of(corpus: Corpus, examples: Sequence[Example], signals: Sequence[E
     return Features(names, np.stack(columns, axis=1))
 
 
-def fit_fusion(features: Features, labels: Floats, groups: NDArray[Any]) -> Fusion:
+def fit_fusion(features: Features, labels: Floats, groups: NDArray[Any], alone: Floats | None = None) -> Fusion:
     """Fits both kinds and keeps the one with the lower log loss on users left out; needs scikit-learn.
 
     Args:
         features: of the candidates of validation slates.
         labels: [rows], 1 or 0; rows that are not a number are left out.
         groups: [rows], the user of each, so that nobody is in two folds.
+        alone: [rows], probabilities to compare with: their log loss on the same rows is written down as ALONE.
 
     Raises:
         ValueError: when there are not both labels.
@@ -167,13 +95,16 @@ def fit_fusion(features: Features, labels: Floats, groups: NDArray[Any]) -> Fusi
     if len(np.unique(labels)) < 2:
         raise ValueError("there must be positives and negatives to fit a fusion on")
     _, group_of = np.unique(groups[known], return_inverse=True)
-    losses = {kind: _left_out_loss(fit, features, labels, group_of) for kind, fit in _KINDS.items()}
-    best = min(losses, key=losses.__getitem__)
-    return _KINDS[best](features, labels, losses)
+    by_row = {kind: _left_out_losses(fit, features, labels, group_of) for kind, fit in _KINDS.items()}
+    best = min(_KINDS, key=lambda kind: _mean(by_row[kind]))
+    if alone is not None:
+        compared = np.isfinite(by_row[best])
+        by_row[ALONE] = np.where(compared, log_losses(alone[known], labels > 0), np.nan)
+    return _KINDS[best](features, labels, {kind: _mean(losses) for kind, losses in by_row.items()})
 
 
-def _left_out_loss(fit: _Fit, features: Features, labels: Floats, group_of: NDArray[np.int64]) -> float:
-    """Mean log loss on users left out; all of them infinite with one user, so that the first kind is taken."""
+def _left_out_losses(fit: _Fit, features: Features, labels: Floats, group_of: NDArray[np.int64]) -> Floats:
+    """Log losses [rows], each predicted without its user; not a number where that left nothing to fit on."""
     losses = np.full(len(labels), np.nan)
     for fold in range(_FOLDS):
         left_out = group_of % _FOLDS == fold
@@ -181,6 +112,11 @@ def _left_out_loss(fit: _Fit, features: Features, labels: Floats, group_of: NDAr
             fitted = fit(Features(features.names, features.values[~left_out]), labels[~left_out], {})
             predicted = fitted.scores(Features(features.names, features.values[left_out]))
             losses[left_out] = log_losses(predicted, labels[left_out] > 0)
+    return losses
+
+
+def _mean(losses: Floats) -> float:
+    """Of the rows that could be predicted; 0 without any, so that with one user the first kind is taken."""
     return float(np.nanmean(losses)) if np.isfinite(losses).any() else 0.0
 
 
@@ -192,7 +128,7 @@ def _fit_logistic(features: Features, labels: Floats, losses: Mapping[str, float
     means = np.where(known, features.values, 0.0).sum(axis=0) / counts
     apart = np.where(known, features.values - means, 0.0)
     scales = np.sqrt((apart**2).sum(axis=0) / counts)
-    scales[scales < _EDGE] = 1.0
+    scales[scales < _LEAST_SCALE] = 1.0
     fitted = LogisticRegression(max_iter=1000).fit(apart / scales, labels > 0)
     weights, bias = fitted.coef_[0].tolist(), float(fitted.intercept_[0])
     return Fusion(features.names, tuple(means.tolist()), tuple(scales.tolist()), tuple(weights), bias, (), losses)
@@ -230,7 +166,7 @@ def _tree(nodes: NDArray[Any]) -> Tree:
     # Where known and unknown part, the threshold is infinite, which JSON has no form for.
     threshold = np.clip(nodes["num_threshold"], -_LARGEST, _LARGEST)
     return Tree(
-        feature=tuple(np.where(leaf, _LEAF, nodes["feature_idx"]).tolist()),
+        feature=tuple(np.where(leaf, LEAF, nodes["feature_idx"]).tolist()),
         threshold=tuple(np.where(leaf, 0.0, threshold).tolist()),
         left=tuple(nodes["left"].tolist()),
         right=tuple(nodes["right"].tolist()),
@@ -244,8 +180,7 @@ def _signal(signal: ExampleScorer, examples: Sequence[Example]) -> Floats:
     flat = np.concatenate(signal.scores(examples)).astype(np.float64)
     if not signal.probabilistic:
         return flat
-    flat = np.clip(flat, _EDGE, 1 - _EDGE)
-    return np.asarray(np.log(flat / (1 - flat)), np.float64)
+    return logits_of(flat)
 
 
 _KINDS: Mapping[str, _Fit] = {LOGISTIC: _fit_logistic, TREES: _fit_trees}

@@ -99,6 +99,9 @@ class TrainRecipe:
     least log loss."""
     most_valid_slates: int = 2000
 
+    fusion: bool = True
+    """Whether signals of crowd and time are fitted to validation beside the model, and shipped where they help."""
+
     def check(self, base: Base, actions: int, processes: int = 1) -> None:
         """Whether `base`, a corpus with so many actions and so many processes can follow it.
 

@@ -13,11 +13,13 @@ from string import Template
 from typing import Any
 
 from services.trainer.evaluation import LOWER_IS_BETTER, Evaluation, SliceCounts
+from services.trainer.robustness import Shift
+from services.trainer.seeds import SeedFigure, SeedRuns
 from shared.model.manifest import Metric
 from shared.model.records import encoded
 
 _HISTORY = "history "
-_NDCG = "ndcg@10"
+_NDCG, _POOLED_AUC = "ndcg@10", "pooled_auc"
 _TEMPLATE = "report.html"
 _SIZE_INCHES = (7.0, 4.2)
 _PROLOG = re.compile(r"^.*?(?=<svg)", re.DOTALL)
@@ -35,6 +37,14 @@ class LearningStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Robustness:
+    """What changes of texts did to a scorer."""
+
+    scorer: str
+    shifts: tuple[Shift, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a page shows: evaluations of one split side by side, and how the model learnt, where it did."""
 
@@ -42,15 +52,18 @@ class Report:
     evaluations: tuple[Evaluation, ...]
     learning: tuple[LearningStep, ...] = ()
     valid_metric: str = _NDCG
+    seeds: tuple[SeedRuns, ...] = ()
+    robustness: tuple[Robustness, ...] = ()
 
 
-def as_json(evaluation: Evaluation) -> bytes:
-    """The evaluation as indented JSON; `shared.model.records.decoded` reads it back."""
-    return encoded(evaluation)
+def as_json(measured: Evaluation | Report) -> bytes:
+    """An evaluation or a whole report as indented JSON; `shared.model.records.decoded` reads it back."""
+    return encoded(measured)
 
 
-def markdown_table(evaluations: Sequence[Evaluation], slice_: str = "") -> str:
-    """One row for each evaluation, one column for each metric of a slice; the best of each column is bold."""
+def markdown_table(evaluations: Sequence[Evaluation], slice_: str = "", seeds: Sequence[SeedRuns] = ()) -> str:
+    """One row for each evaluation, one column for each metric of a slice, the best of each column bold; then a row
+    for each group of seeds."""
     names = _metric_names(evaluations, slice_)
     best = {name: _best(evaluations, name, slice_) for name in names}
     rows = [["scorer", *names], ["---"] * (len(names) + 1)]
@@ -59,8 +72,28 @@ def markdown_table(evaluations: Sequence[Evaluation], slice_: str = "") -> str:
         cells = [_cell(metric) for metric in found]
         bold = [metric is not None and metric.value == best[metric.name] for metric in found]
         marked = [f"**{cell}**" if strong else cell for cell, strong in zip(cells, bold, strict=True)]
-        rows.append([each.scorer.replace("|", "\\|"), *marked])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        rows.append([_escaped(each.scorer), *marked])
+    rows += [[_escaped(runs.title), *(_spread(runs.figure(name, slice_)) for name in names)] for runs in seeds]
+    return _markdown(rows)
+
+
+def slices_table(evaluations: Sequence[Evaluation]) -> str:
+    """nDCG@10 in markdown, one row for each slice, one column for each scorer; AUC over all candidates together where
+    impressions have no ranking of their own."""
+    ranked = any(each.metric(_NDCG) for each in evaluations)
+    name = _NDCG if ranked else _POOLED_AUC
+    head = [f"{name} by slice", "impressions", *(_escaped(each.scorer) for each in evaluations)]
+    rows = [_slice_row(counts, evaluations, name) for counts in evaluations[0].counts]
+    return _markdown([head, ["---"] * len(head), *([_escaped(row[0]), *row[1:]] for row in rows)])
+
+
+def data_line(evaluation: Evaluation) -> str:
+    """What an evaluation was measured on, as a sentence."""
+    whole = evaluation.counts[0]
+    return (
+        f"{evaluation.corpus}, split {evaluation.split}: {whole.impressions} impressions of {whole.users} users, "
+        f"{whole.candidates} candidates, {whole.positives} of them positive. 95 % intervals over resampled users."
+    )
 
 
 def html_page(report: Report) -> str:
@@ -72,25 +105,23 @@ def html_page(report: Report) -> str:
     if len({(each.fingerprint, each.split) for each in report.evaluations}) != 1:
         raise ValueError("a report shows evaluations of one split of one data set, and at least one")
     first = report.evaluations[0]
-    whole = first.counts[0]
-    data = (
-        f"{first.corpus}, split {first.split}: {whole.impressions} impressions of {whole.users} users, "
-        f"{whole.candidates} candidates, {whole.positives} of them positive. 95 % intervals over resampled users."
-    )
     plots = [
         _plot("Calibration", lambda axes: _draw_calibration(axes, report.evaluations)),
         _plot("nDCG@10 by length of history", lambda axes: _draw_by_history(axes, report.evaluations)),
     ]
     if report.learning:
         plots.append(_plot("Learning curve", lambda axes: _draw_learning(axes, report)))
+    plots += [_robustness_section(each) for each in report.robustness]
     names = _metric_names(report.evaluations, "")
+    figures = [_figure_row(each, names) for each in report.evaluations]
+    figures += [[runs.title, *(_spread(runs.figure(name)) for name in names)] for runs in report.seeds]
     return Template(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8")).substitute(
         title=escape(report.title),
-        data=escape(data),
-        figures=_html_table(["scorer", *names], [_figure_row(each, names) for each in report.evaluations]),
+        data=escape(data_line(first)),
+        figures=_html_table(["scorer", *names], figures),
         slices=_html_table(
             ["slice", "impressions", *(each.scorer for each in report.evaluations)],
-            [_slice_row(counts, report.evaluations) for counts in first.counts],
+            [_slice_row(counts, report.evaluations, _NDCG) for counts in first.counts],
         ),
         plots="\n".join(plots),
     )
@@ -119,9 +150,30 @@ def _figure_row(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
     return [evaluation.scorer, *(_cell(evaluation.metric(name)) for name in names)]
 
 
-def _slice_row(counts: SliceCounts, evaluations: Iterable[Evaluation]) -> list[str]:
-    cells = (_cell(each.metric(_NDCG, counts.slice)) for each in evaluations)
+def _spread(figure: SeedFigure | None) -> str:
+    return "" if figure is None else f"{figure.mean:.4f} ± {figure.deviation:.4f}"
+
+
+def _slice_row(counts: SliceCounts, evaluations: Iterable[Evaluation], name: str) -> list[str]:
+    cells = (_cell(each.metric(name, counts.slice)) for each in evaluations)
     return [counts.slice or "all", str(counts.impressions), *cells]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _markdown(rows: Iterable[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _robustness_section(robustness: Robustness) -> str:
+    head = ["change of titles", "mean |change of p|", "nDCG@10 before", "nDCG@10 lost"]
+    rows = [
+        [each.change, f"{each.mean_abs_change:.4f}", f"{each.ndcg:.4f}", f"{each.ndcg_loss:+.4f}"]
+        for each in robustness.shifts
+    ]
+    return f"<h2>Robustness of {escape(robustness.scorer)}</h2>\n{_html_table(head, rows)}"
 
 
 def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

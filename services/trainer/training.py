@@ -16,13 +16,23 @@ from services.trainer.baselines import fit_popularity
 from services.trainer.calibration import Calibration, fit_calibration
 from services.trainer.code_version import code_version
 from services.trainer.corpus import TRAIN, VALID, Corpus, Example
-from services.trainer.evaluation import Evaluation, evaluate
+from services.trainer.evaluation import Evaluation, ExampleScorer, evaluate
 from services.trainer.fitting import Around, Fitted, fit
 from services.trainer.gate import POPULARITY, of_baseline
+from services.trainer.nearest_source import NearestSource
+from services.trainer.optional import require
 from services.trainer.recipe import TrainRecipe
-from services.trainer.served_version import manifest_of, write_fitted
+from services.trainer.scored_once import ScoredOnce
+from services.trainer.served_scorer import ServedScorer
+from services.trainer.served_version import manifest_of, served_model, write_fitted
+from services.trainer.shipped_fusion import BlendedScorer, fit_shipped_fusion
 from shared.model.base import Base
-from shared.model.manifest import Metric, Origin, Platt
+from shared.model.blend import Blend
+from shared.model.manifest import Metric, ModelManifest, Origin, Platt
+from shared.model.packed import PackedBert
+from shared.model.placement import Placement
+from shared.model.versions import read_manifest
+from shared.model.zero_shot import zero_shot_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +43,66 @@ class Target:
     name: str
     version: str
     work: Path
+    one_of_several: bool = False
+    """Others are trained beside it: the checkpoints stay until all are done, and when this training has written the
+    version already, it is taken as it is."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the version."""
+        return self.registry / self.name / self.version
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of a training: for each held-out split the model's evaluation, then popularity's."""
+    """What came of a training: for each held-out split the version's evaluation, then those it is compared with."""
 
     folder: Path
     fitted: Fitted
     evaluations: tuple[Evaluation, ...]
 
+    @property
+    def of_version(self) -> tuple[Evaluation, ...]:
+        """Those of what the version answers, by split."""
+        name = f"{self.folder.parent.name}/{self.folder.name}"
+        return tuple(each for each in self.evaluations if each.scorer == name)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FittedScorer:
-    """A trained model as the evaluation reads it: the calibrated probability of the first action."""
+class VersionScorer:
+    """The model of a version in the making, as the ranker would answer: the probability of the first action."""
 
-    fitted: Fitted
+    logits: ExampleScorer
+    """Of all actions, [candidates, actions]."""
     platt: Platt
-    name: str = "model"
+    name: str
     probabilistic: bool = True
 
     def scores(self, examples: Sequence[Example]) -> list[NDArray[np.float32]]:
         """[candidates] of each example."""
-        return [self._probabilities(part[:, 0]) for part in self.fitted.predict(examples)]
+        return [self._probabilities(part[:, 0]) for part in self.logits.scores(examples)]
 
     def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         scaled = self.platt.slope * logits.astype(np.float64) + self.platt.intercept
         return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), np.float32)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Logits:
+    """What a model says before calibration, in the form of scores."""
+
+    served: ServedScorer
+    name: str = "logits"
+    probabilistic: bool = False
+
+    def scores(self, examples: Sequence[Example]) -> list[NDArray[np.float32]]:
+        return self.served.logits(examples)
+
+
 def train(corpus: Corpus, base: Base, recipe: TrainRecipe, target: Target, around: Around | None = None) -> Trained:
     """Trains and writes a version. Killed, it goes on from its last checkpoint when it is called again.
+
+    Of several processes all train and measure, and the leading one writes.
 
     Raises:
         RecipeError, NothingToLearnError, CheckpointError, DivergedError: as services.trainer.fitting.fit.
@@ -71,11 +110,11 @@ def train(corpus: Corpus, base: Base, recipe: TrainRecipe, target: Target, aroun
         OSError: when the disk fails or is full.
     """
     around = around or Around()
+    if recipe.fusion:
+        require("sklearn")
     started_at = around.clock.now()
     fitted = fit(corpus, base, recipe, target.work, around)
-    calibration = _calibration(corpus, fitted)
-    scorer = FittedScorer(fitted, calibration.platts[0], f"{target.name}/{target.version}")
-    evaluations = _evaluations(corpus, scorer)
+    made = _made(corpus, base, fitted, target, around.processes.device)
     origin = Origin(
         data=corpus.name,
         fingerprint=corpus.fingerprint,
@@ -86,30 +125,82 @@ def train(corpus: Corpus, base: Base, recipe: TrainRecipe, target: Target, aroun
         device=around.processes.device,
         settings=_flat(asdict(recipe)),
     )
+    manifest = replace(made.manifest, origin=origin, metrics=_metrics(made.evaluations))
+    if around.processes.leads:
+        _write(target, fitted, base, replace(made, manifest=manifest))
+    around.processes.meet()  # before the checkpoints go: another may be about to look for them
+    if around.processes.leads and not target.one_of_several:
+        shutil.rmtree(target.work, ignore_errors=True)  # or the next training would find this one, done
+    return Trained(target.folder, fitted, made.evaluations)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """All of a version but its weights; what it answers was measured with the code that will serve it."""
+
+    manifest: ModelManifest
+    blend: Blend | None
+    evaluations: tuple[Evaluation, ...]
+
+
+def _made(corpus: Corpus, base: Base, fitted: Fitted, target: Target, device: str) -> _Made:
+    packed = PackedBert(base.bert, Placement("cuda" if device.startswith("cuda") else "cpu"))
+    plain = Calibration((Platt(),) * len(fitted.actions), fitted=False)
+    model = served_model(fitted, base, manifest_of(fitted, base, target.name, target.version, plain), packed)
+    served = ServedScorer(corpus, model)
+    logits = ScoredOnce(_Logits(served))
+    calibration = _calibration(corpus, logits)
+    name = f"{target.name}/{target.version}"
+    scorer = VersionScorer(logits, calibration.platts[0], name)
+    blend, blended = None, None
+    if fitted.recipe.fusion and corpus.splits.get(VALID):
+        compared = served if model.two_tower else ServedScorer(corpus, zero_shot_model(base, packed))
+        vectors = model.vectors(compared.states(range(len(corpus.items))))
+        blend = fit_shipped_fusion(corpus, scorer, vectors)
+        if blend is not None:
+            blended = BlendedScorer(corpus, scorer, blend, NearestSource(vectors), name)
+            scorer = replace(scorer, name=f"{name} without its fusion")
     manifest = manifest_of(fitted, base, target.name, target.version, calibration)
-    manifest = replace(manifest, origin=origin, metrics=_metrics(evaluations))
-    folder = write_fitted(target.registry, fitted, base, manifest)
-    shutil.rmtree(target.work, ignore_errors=True)  # or the next training would find this one, done
-    return Trained(folder, fitted, evaluations)
+    return _Made(manifest, blend, _evaluations(corpus, [each for each in (blended, scorer) if each is not None]))
 
 
-def _calibration(corpus: Corpus, fitted: Fitted) -> Calibration:
+def _write(target: Target, fitted: Fitted, base: Base, made: _Made) -> None:
+    written = target.one_of_several and target.folder.is_dir()
+    if not (written and _same_training(read_manifest(target.folder), made.manifest)):
+        write_fitted(target.registry, fitted, base, made.manifest, made.blend)
+
+
+def _same_training(one: ModelManifest, other: ModelManifest) -> bool:
+    """Whether data, recipe and base are the same, so that the weights are."""
+    if one.origin is None or other.origin is None:
+        return False
+    made = [(each.fingerprint, each.seeds, dict(each.settings)) for each in (one.origin, other.origin)]
+    return made[0] == made[1] and one.base_sha256 == other.base_sha256
+
+
+def _calibration(corpus: Corpus, logits: ExampleScorer) -> Calibration:
     valid = corpus.splits.get(VALID, ())
     nothing = np.zeros((0, len(corpus.actions)), np.float32)
-    logits = np.concatenate([nothing, *fitted.predict(valid)])
-    return fit_calibration(logits, np.concatenate([nothing, *(example.labels for example in valid)]))
+    said = np.concatenate([nothing, *logits.scores(valid)])
+    return fit_calibration(said, np.concatenate([nothing, *(example.labels for example in valid)]))
 
 
-def _evaluations(corpus: Corpus, scorer: FittedScorer) -> tuple[Evaluation, ...]:
+def _evaluations(corpus: Corpus, scorers: Sequence[ExampleScorer]) -> tuple[Evaluation, ...]:
+    """What the version answers first, popularity last, for each split."""
     held_out = [name for name, examples in corpus.splits.items() if name != TRAIN and examples]
-    popularity = fit_popularity(corpus)
-    return tuple(evaluate(each, corpus, split) for split in held_out for each in (scorer, popularity))
+    compared = (*scorers, fit_popularity(corpus))
+    return tuple(evaluate(each, corpus, split) for split in held_out for each in compared)
 
 
 def _metrics(evaluations: Sequence[Evaluation]) -> tuple[Metric, ...]:
+    """Of what the version answers, and of popularity."""
+    version = next((each.scorer for each in evaluations), "")
     found: list[Metric] = []
     for each in evaluations:
-        found += of_baseline(POPULARITY, each.metrics) if each.scorer == POPULARITY else each.metrics
+        if each.scorer == POPULARITY:
+            found += of_baseline(POPULARITY, each.metrics)
+        elif each.scorer == version:
+            found += each.metrics
     return tuple(metric for metric in found if math.isfinite(metric.value))
 
 

@@ -24,6 +24,7 @@ from shared.model.packing import Packing, chunks, pack_segments
 from shared.model.tokens import TokenIds, Tokeniser
 
 Probabilities = NDArray[np.float32]
+Logits = NDArray[np.float32]
 Vectors = NDArray[np.float32]
 ItemState = Tensor
 """int32 [tokens] token ids, or hidden states [tokens, width], or a unit vector [width], by split depth."""
@@ -160,11 +161,12 @@ class RankingModel:
     @torch.inference_mode()
     def score(self, groups: Sequence[Group]) -> list[Probabilities]:
         """Probabilities [items, actions] of each group; a candidate's do not depend on any other."""
-        if self.two_tower:
-            parts = [self._score_vectors(group) for group in groups]
-        else:
-            parts = list(torch.split(self._score_states(groups), [len(group.items) for group in groups]))
-        return [probabilities(logits, self.manifest.calibration).cpu().numpy() for logits in parts]
+        return [probabilities(part, self.manifest.calibration).cpu().numpy() for part in self._logits(groups)]
+
+    @torch.inference_mode()
+    def logits(self, groups: Sequence[Group]) -> list[Logits]:
+        """The same before calibration: what a calibration is fitted on."""
+        return [part.cpu().numpy() for part in self._logits(groups)]
 
     def vectors(self, states: Sequence[ItemState]) -> Vectors:
         """Unit vectors [items, width] of a two-tower model's states."""
@@ -193,6 +195,11 @@ class RankingModel:
             )
             for row, vector in enumerate(vectors)
         ]
+
+    def _logits(self, groups: Sequence[Group]) -> list[Tensor]:
+        if self.two_tower:
+            return [self._score_vectors(group) for group in groups]
+        return list(torch.split(self._score_states(groups), [len(group.items) for group in groups]))
 
     def _score_vectors(self, group: Group) -> Tensor:
         """Logits [items, actions]."""

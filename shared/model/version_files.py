@@ -19,7 +19,8 @@ FORMAT = 1
 it; while no version has left the house there is nothing to tell apart, and it stays 1."""
 HEADS = "heads.safetensors"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-FUSION = "fusion.json"
+FUSION, CROWD = "fusion.json", "crowd.safetensors"
+_OPTIONAL = frozenset({FUSION, CROWD})
 _LISTED = 5
 
 
@@ -81,6 +82,15 @@ class Place:
         contents = {name: self._verified(name, sha256) for name, sha256 in described.files.items()}
         return VersionFiles(described.manifest, contents)
 
+    def read_some(self, *names: str) -> Mapping[str, bytes]:
+        """Those of these files that the version has, by name; the others are not looked at.
+
+        Raises:
+            VersionError: as `read`.
+        """
+        files = self._described().files
+        return {name: self._verified(name, files[name]) for name in names if name in files}
+
     def publish(self, files: VersionFiles) -> None:
         """Adds the version.
 
@@ -134,7 +144,7 @@ class Place:
             raise self.refused(f"{MANIFEST} is damaged, {error}; copy or write it again") from error
         self.check(described.manifest)
         wanted = files_of(described.manifest)
-        if described.files.keys() - {FUSION} != set(wanted):
+        if described.files.keys() - _OPTIONAL != set(wanted):
             named = ", ".join(wanted)
             raise self.refused(f"{MANIFEST} must have the checksums of {named} and no others; write it again")
         return described
@@ -150,5 +160,5 @@ class Place:
 
 
 def files_of(manifest: ModelManifest) -> tuple[str, ...]:
-    """Names of the files that the version must have besides the manifest; it may have a fusion too."""
+    """Names of the files that the version must have besides the manifest; it may have a fusion and its tables too."""
     return (HEADS, ADAPTER_CONFIG, ADAPTER_WEIGHTS) if manifest.adapted else (HEADS,)

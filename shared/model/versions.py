@@ -4,7 +4,8 @@
                            heads.safetensors             bias, and weight or similarity or both; perhaps user_bias
                            adapter_config.json           as peft saves a LoRA adapter; only where there is one
                            adapter_model.safetensors
-                           fusion.json                   whatever blends the model's scores with others; optional
+                           fusion.json                   what blends the model's scores with others; optional
+                           crowd.safetensors             the tables that the fusion reads, if it reads any
 
 The base is not in it: it never changes, and the manifest says which one it has to be; so does the tokenizer, which is
 the base's. A version is made and loaded in a local folder; shared.model.version_files can copy it anywhere else.
@@ -19,6 +20,9 @@ from torch import Tensor
 
 from shared.model.adapter import AdapterError, merged
 from shared.model.base import Base
+from shared.model.blend import Blend
+from shared.model.crowd import crowd_bytes, read_crowd
+from shared.model.fusion import fusion_bytes, read_fusion
 from shared.model.heads import Heads
 from shared.model.item_key import lower_key
 from shared.model.manifest import ModelManifest
@@ -28,6 +32,7 @@ from shared.model.text import TEMPLATE_VERSION
 from shared.model.version_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    CROWD,
     FUSION,
     HEADS,
     Place,
@@ -35,13 +40,13 @@ from shared.model.version_files import (
     VersionFiles,
 )
 
-__all__ = ["VersionError", "load_version", "read_fusion", "read_manifest", "write_version"]
+__all__ = ["VersionError", "load_blend", "load_version", "read_manifest", "write_version"]
 
 _TENSORS = tuple(field.name for field in dataclasses.fields(Heads))
 
 
 def write_version(
-    parent: Path, manifest: ModelManifest, heads: Heads, adapter: Path | None, fusion: bytes | None = None
+    parent: Path, manifest: ModelManifest, heads: Heads, adapter: Path | None, blend: Blend | None = None
 ) -> Path:
     """Writes a version to `parent`/<version> and returns that folder.
 
@@ -53,7 +58,7 @@ def write_version(
         manifest: what the model is; `adapted` says whether there is an adapter.
         heads: in any format; kept as float32.
         adapter: where peft's save_pretrained put a LoRA adapter of the base.
-        fusion: kept with the version and read by `read_fusion`; what it says is none of this module's business.
+        blend: what is served with the model's scores, if anything is.
 
     Raises:
         VersionError: when there is such a version already, or no reader would take what was given.
@@ -63,7 +68,7 @@ def write_version(
     place = Place.of(folder)
     place.check(manifest)
     contents = _contents(place, manifest, heads, adapter)
-    place.publish(VersionFiles(manifest, contents if fusion is None else {**contents, FUSION: fusion}))
+    place.publish(VersionFiles(manifest, {**contents, **_blend_contents(place, blend)}))
     return folder
 
 
@@ -77,13 +82,25 @@ def read_manifest(folder: Path) -> ModelManifest:
     return Place.of(folder).manifest()
 
 
-def read_fusion(folder: Path) -> bytes | None:
-    """The fusion of the version in `folder` as it was written; None when it has none.
+def load_blend(folder: Path) -> Blend | None:
+    """The fusion of the version in `folder` with its tables, ready to serve; None when it has none.
 
     Raises:
-        VersionError: when the version is not whole.
+        VersionError: when these files are not what was written, or make no sense to this program.
     """
-    return Place.of(folder).read().contents.get(FUSION)
+    place = Place.of(folder)
+    contents = place.read_some(FUSION, CROWD)
+    if FUSION not in contents:
+        return None
+    name = FUSION
+    try:
+        fusion = read_fusion(contents[FUSION])
+        name = CROWD
+        crowd = read_crowd(contents[CROWD]) if CROWD in contents else None
+        name = FUSION
+        return Blend(fusion, crowd)
+    except ValueError as error:
+        raise place.refused(f"{name} cannot be served, {error}; write the version again") from error
 
 
 def load_version(folder: Path, base: Base, packed: PackedBert) -> RankingModel:
@@ -132,6 +149,17 @@ def _contents(place: Place, manifest: ModelManifest, heads: Heads, adapter: Path
             except FileNotFoundError as error:
                 raise place.refused(f"its adapter has no {name}; save it with save_pretrained") from error
     return files
+
+
+def _blend_contents(place: Place, blend: Blend | None) -> dict[str, bytes]:
+    """Contents by file name."""
+    if blend is None:
+        return {}
+    try:
+        files = {FUSION: fusion_bytes(blend.fusion)}
+        return files if blend.crowd is None else {**files, CROWD: crowd_bytes(blend.crowd)}
+    except ValueError as error:
+        raise place.refused(f"its fusion cannot be written, {error}; fit it again") from error
 
 
 def _kept(tensor: Tensor) -> Tensor:

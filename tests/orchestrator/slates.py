@@ -40,4 +40,5 @@ def make_candidate(number: int, **fields) -> Candidate:
 def make_scored(number: int, score: float, **fields) -> Scored:
     """Such a candidate with a score."""
     freshness, interest = fields.pop("freshness", 0.0), fields.pop("interest", 0.0)
-    return Scored(make_candidate(number, **fields), score, (), freshness, interest)
+    blended = fields.pop("blended", False)
+    return Scored(make_candidate(number, **fields), score, (), freshness, interest, blended)

@@ -1,6 +1,7 @@
 """The score of a candidate."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,22 @@ def test_popularity_freshness_and_interest_each_lift_a_score():
     assert score_of(plain._replace(popularity=0.5)) > base
     assert score_of(plain._replace(published_at=NOW)) > base
     assert score_of(plain, interests={"c1": 1.0}) > base > score_of(plain, interests={"c1": -1.0})
+
+
+def test_beside_a_fusion_only_the_callers_wish_for_fresh_things_is_added():
+    usual = FusionWeights()
+    item = make_candidate(1, popularity=0.5, published_at=NOW)
+    assert score_of(item, 0.3, {}, usual.beside_fusion(usual)) == pytest.approx(0.3)
+    fresher, staler = (FusionWeights(freshness=each).beside_fusion(usual) for each in (1.5, 0.0))
+    assert score_of(item, 0.3, weights=staler) < 0.3 < score_of(item, 0.3, weights=fresher)
+    assert score_of(make_candidate(1), 0.3, weights=fresher) == pytest.approx(0.3, abs=1e-3)
+
+
+def test_only_what_a_fusion_gave_a_probability_counts_as_blended():
+    by_fusion = replace(scores((0.9,), None), blended=True)
+    candidate = make_candidate(1)
+    assert [each.blended for each in fuse([candidate] * 2, by_fusion, {}, PLAIN, NOW)] == [True, False]
+    assert not fuse([candidate], scores((0.9,)), {}, PLAIN, NOW)[0].blended
 
 
 def test_a_probability_that_is_no_number_scores_least():

@@ -126,6 +126,15 @@ def test_reasons_are_told_only_when_their_signal_is_there():
     assert kinds(make_scored(1, 0.5, filler=True, popularity=1.0)) == [ReasonKind.FILLER]
 
 
+def test_beside_a_fusion_popularity_and_age_are_reasons_only_where_they_chose_the_item():
+    signals = {"blended": True, "freshness": 0.9, "popularity": 0.9}
+    near = make_scored(1, 0.5, sources=(Source.NEAREST,), **signals)
+    assert kinds(near) == [ReasonKind.SIMILAR_TO]
+    assert kinds(near, "new") == [ReasonKind.NEW]
+    assert kinds(make_scored(1, 0.5, sources=(Source.POPULAR,), **signals)) == [ReasonKind.POPULAR]
+    assert kinds(make_scored(1, 0.5, sources=(Source.FRESH,), **signals)) == [ReasonKind.NEW]
+
+
 def test_a_long_title_is_cut_in_a_reason():
     history = {"h": PlainItem("h", "word " * 50)}
     reason = reasons_of(make_scored(1, 0.5, anchor_item_id="h"), "for_you", history)[0]

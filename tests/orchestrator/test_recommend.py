@@ -1,19 +1,21 @@
 """Homepage.Recommend as its callers see it."""
 
 import asyncio
+import math
 from itertools import pairwise
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from homepage.profile.v1 import profile_pb2
+from homepage.retrieval.v1 import retrieval_pb2
 from homepage.types.v1 import event_pb2, item_pb2
 from homepage.v1 import homepage_pb2
 
 from shared.errors import Reason
 from shared.rich_status import from_rpc_error
 from shared.timestamps import to_timestamp
-from tests.stand_ins import NOW, candidate
+from tests.stand_ins import DAY, NOW, candidate
 
 
 def items_of(page):
@@ -84,6 +86,42 @@ async def test_the_freshness_knob_lifts_recent_items(homepage):
     high = await homepage.recommend(page_size=5, knobs=homepage_pb2.Knobs(freshness=homepage_pb2.LEVEL_HIGH))
     assert ids_of(high)[0] == "i200"
     assert ids_of(off)[0] != "i200"
+
+
+async def test_the_ranker_is_told_age_nearness_and_the_moment_of_each_page(homepage):
+    near = candidate(1, score=0.25, anchor="i9", age_days=2)
+    near.sources.insert(0, retrieval_pb2.SourceScore(source=retrieval_pb2.SOURCE_POPULAR, score=0.75))
+    undated = candidate(2, score=0.5)
+    undated.item.ClearField("published_at")
+    homepage.retrieval.candidates = [near, undated]
+    await homepage.recommend()
+    (request,) = homepage.ranker.requests
+    assert request.now == to_timestamp(NOW)
+    nan = pytest.approx(math.nan, nan_ok=True)
+    assert request.signals.published_at_seconds[:] == [NOW - 2 * DAY, nan]
+    assert request.signals.retrieval_scores[:] == [0.25, nan]
+
+
+@pytest.mark.parametrize("blended", [False, True])
+async def test_what_a_fusion_has_weighed_is_not_added_again_nor_told_as_a_reason(homepage, blended):
+    homepage.ranker.blended = blended
+    homepage.profile.has_read(1)
+    homepage.profile.profile.interests.add(category="c3", short_term=1.0, long_term=1.0)
+    homepage.retrieval.candidates = [candidate(n, anchor="i1", popularity=0.5, age_days=0.1) for n in range(100, 110)]
+    page = await homepage.recommend(page_size=10)
+    told = {reason.code for item in items_of(page) for reason in item.reasons}
+    added = {homepage_pb2.REASON_CODE_INTEREST, homepage_pb2.REASON_CODE_POPULAR, homepage_pb2.REASON_CODE_NEW}
+    assert told == {homepage_pb2.REASON_CODE_SIMILAR_TO} | (set() if blended else added)
+    assert all((item.score == pytest.approx(0.5)) is blended for item in items_of(page))
+
+
+async def test_a_caller_who_wants_things_fresh_gets_them_from_a_fusion_too(homepage):
+    homepage.ranker.blended = True
+    homepage.retrieval.candidates = [candidate(n, age_days=300) for n in range(100, 110)] + [candidate(200, age_days=0)]
+    for level, first in ((homepage_pb2.LEVEL_HIGH, True), (homepage_pb2.LEVEL_OFF, False)):
+        page = await homepage.recommend(page_size=11, knobs=homepage_pb2.Knobs(freshness=level))
+        assert (ids_of(page)[0] == "i200") is first
+        assert (ids_of(page)[-1] == "i200") is not first
 
 
 async def test_a_reader_gets_a_section_about_what_was_read_and_why(homepage):

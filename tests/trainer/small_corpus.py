@@ -1,11 +1,14 @@
 """A tiny separable data set: users like one of two topics and click what is of it; every second click is a like."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from services.trainer.corpus import TRAIN, VALID, Corpus, Example, Past
+from services.trainer.fitting import Fitted
 from services.trainer.recipe import TrainRecipe
 from shared.datasets import Item
-from shared.model.manifest import InputLayout
+from shared.model.manifest import InputLayout, Platt
 
 TOPICS = (("bicycle", "race", "sport"), ("bank", "interest", "money"))
 LAYOUT = InputLayout(max_user_tokens=32, max_candidate_tokens=16, candidate_offset=32, split_depth=1)
@@ -20,6 +23,7 @@ RECIPE = TrainRecipe(
     evaluate_every=10,
     checkpoint_every=4,
     patience=0,
+    fusion=False,
 )
 
 
@@ -53,3 +57,10 @@ def small_corpus(train: int = 64, valid: int = 32, candidates: int = 4) -> Corpu
     examples = [small_example(number, random, candidates) for number in range(train + valid)]
     splits = {TRAIN: tuple(examples[:train]), VALID: tuple(examples[train:])}
     return Corpus("small", small_items(), ("click", "like"), splits, (), "0" * 32, {})
+
+
+def training_scores(fitted: Fitted, platts: Sequence[Platt], examples: Sequence[Example]) -> np.ndarray:
+    """Probabilities [candidates, actions] by the model in training, whatever serving makes of it."""
+    logits = np.concatenate(fitted.predict(examples)).astype(np.float64)
+    slopes, intercepts = ([getattr(platt, name) for platt in platts] for name in ("slope", "intercept"))
+    return 1 / (1 + np.exp(-(logits * np.array(slopes) + np.array(intercepts))))

@@ -2,33 +2,16 @@
 
 import numpy as np
 import pytest
-import torch
 
 from services.trainer.baselines import (
     CosineScorer,
     RandomScorer,
-    ServedZeroShot,
     fit_popularity,
     fit_recent_popularity,
-    item_vectors,
     positive_counts,
 )
 from services.trainer.corpus import Event, Past
-from shared.model.base import Base, load_base
-from shared.model.packed import PackedBert
-from shared.model.placement import Placement
-from shared.model.ranking_model import Group, RankingModel
-from shared.model.text import HistoryText, ItemText, text_of_history, text_of_item
-from shared.model.zero_shot import zero_shot_model
-from tests.shared.model.tiny_bert import write_tiny_bert
 from tests.trainer.measured_corpus import drawn_corpus, made_corpus, made_example, made_item
-
-
-@pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> RankingModel:
-    torch.set_num_threads(1)
-    base: Base = load_base(str(write_tiny_bert(tmp_path_factory.mktemp("bert") / "tiny")))
-    return zero_shot_model(base, PackedBert(base.bert, Placement()))
 
 
 def test_random_scores_do_not_depend_on_the_batch_but_on_the_seed() -> None:
@@ -82,18 +65,3 @@ def test_cosine_is_to_what_was_liked_minus_what_was_disliked() -> None:
     assert CosineScorer(vectors).scores([example])[0].tolist() == [1, -1, 0]
     assert CosineScorer(vectors, dislike_weight=0.0).scores([example])[0].tolist() == [1, 0, 0]
     assert CosineScorer(vectors).scores([made_example(1, [0, 1], [0, 0])])[0].tolist() == [0, 0]
-
-
-def test_the_served_zero_shot_gives_the_probabilities_of_the_service(tiny_model: RankingModel) -> None:
-    titles = ["bicycle race", "bank interest rates", "new sport", "money news"]
-    items = [made_item(row, title, "sport" if row % 2 else "") for row, title in enumerate(titles)]
-    history = [Past(0, "click", None), Past(1, "dislike", None), Past(2, "view", None)]
-    example, nobody = made_example(0, [3, 1], [0, 0], history), made_example(1, [3, 1], [0, 0])
-    scorer = ServedZeroShot(items, item_vectors(items, tiny_model), tiny_model)
-    read = [text_of_history(HistoryText(items[row].title, items[row].category)) for row in (0, 2)]
-    context = tiny_model.encode_contexts([tiny_model.tokeniser.context_of(read)])[0]
-    texts = [text_of_item(ItemText(items[row].title, items[row].category)) for row in (3, 1)]
-    states = tiny_model.encode_items(tiny_model.tokeniser.candidates(texts))
-    wanted = tiny_model.score([Group(context, states), Group(None, states)])
-    for found, each in zip(scorer.scores([example, nobody]), wanted, strict=True):
-        np.testing.assert_allclose(found, each[:, 0], atol=1e-6)

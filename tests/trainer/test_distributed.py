@@ -52,3 +52,4 @@ def test_a_process_that_nobody_started_with_others_is_alone() -> None:
         assert (group.rank, group.world, group.leads) == (0, 1, True)
         assert group.gathered([1, 2]) == [1, 2]
         assert group.total(1.5) == 1.5
+        group.meet()  # nobody to wait for

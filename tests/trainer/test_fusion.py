@@ -13,8 +13,6 @@ from services.trainer.corpus import Example, Past
 from services.trainer.fusion import (
     LOGISTIC,
     TREES,
-    Features,
-    Fusion,
     exported,
     features_of,
     fit_fused,
@@ -22,6 +20,7 @@ from services.trainer.fusion import (
 )
 from services.trainer.item_knn import fit_item_knn
 from shared.datasets import Item
+from shared.model.fusion import Features, Fusion
 from shared.model.records import decoded, encoded, parsed
 from tests.trainer.measured_corpus import drawn_corpus, made_corpus, made_example
 
@@ -99,12 +98,6 @@ def test_a_single_user_and_a_constant_feature_are_no_obstacle_one_label_is() -> 
     assert np.isfinite(fit_fusion(constant, labels, np.zeros(ROWS)).scores(constant)).all()
     with pytest.raises(ValueError, match="positives and negatives"):
         fit_fusion(features, np.ones(ROWS), users)
-
-
-def test_features_of_another_order_are_refused() -> None:
-    features, labels, users = drawn(0, linear=True)
-    with pytest.raises(ValueError, match="fitted on one, two, three"):
-        fit_fusion(features, labels, users).scores(Features(("two", "one", "three"), features.values))
 
 
 def test_features_are_scores_logits_age_and_length_of_history() -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from services.trainer.bootstrap import Resampling
 from services.trainer.evaluation import Evaluation, EvaluationOptions, evaluate
-from services.trainer.reports import LearningStep, Report, as_json, html_page, markdown_table
+from services.trainer.reports import LearningStep, Report, Robustness, as_json, html_page, markdown_table, slices_table
+from services.trainer.robustness import Shift
+from services.trainer.seeds import seed_runs
 from shared.model.records import decoded, parsed
 from tests.trainer.measured_corpus import TableScorer, drawn_corpus
 
@@ -116,3 +118,39 @@ def test_evaluations_of_different_data_do_not_share_a_page(evaluations: tuple[Ev
         html_page(Report("mixed", (evaluations[0], replace(evaluations[1], split="valid"))))
     with pytest.raises(ValueError, match="at least one"):
         html_page(Report("empty", ()))
+
+
+def test_slices_stand_below_each_other_with_every_scorer(evaluations: tuple[Evaluation, ...]) -> None:
+    head, _, whole, *rows = slices_table(evaluations).splitlines()
+    escaped = HOSTILE.replace("|", "\\|")
+    assert head == f"| ndcg@10 by slice | impressions | {escaped} | popularity |"
+    assert whole.startswith("| all | 60 |")
+    assert len(rows) + 1 == len(evaluations[0].counts)
+    for row, counts in zip(rows, evaluations[0].counts[1:], strict=True):
+        metric = evaluations[1].metric("ndcg@10", counts.slice)
+        assert row.startswith(f"| {counts.slice} | {counts.impressions} |")
+        assert row.endswith(f"| {metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}] |")
+
+
+def test_where_nothing_is_ranked_slices_show_the_auc_over_all_candidates(evaluations: tuple[Evaluation, ...]) -> None:
+    pooled = tuple(
+        replace(each, metrics=tuple(metric for metric in each.metrics if metric.name == "pooled_auc"))
+        for each in evaluations
+    )
+    head, _, whole, *_ = slices_table(pooled).splitlines()
+    assert head.startswith("| pooled_auc by slice |")
+    assert f"{pooled[1].metric('pooled_auc').value:.4f}" in whole
+
+
+def test_a_page_shows_seeds_and_robustness_and_json_keeps_them(evaluations: tuple[Evaluation, ...]) -> None:
+    shift = Shift("typos & case", 0.125, 0.5, -0.25)
+    report = Report("both", evaluations, seeds=(seed_runs(evaluations),), robustness=(Robustness(HOSTILE, (shift,)),))
+    tags = Tags()
+    tags.feed(html_page(report))
+    text = " ".join(tags.text)
+    mean = np.mean([each.metric("auc").value for each in evaluations])
+    assert f"mean ± spread of 2 seeds ({HOSTILE}, popularity)" in text
+    assert f"{mean:.4f} ± " in text
+    assert f"Robustness of {HOSTILE}" in text
+    assert all(cell in text for cell in ("typos & case", "0.1250", "0.5000", "-0.2500"))
+    assert decoded(Report, parsed(as_json(report))) == report

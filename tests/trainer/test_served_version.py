@@ -14,7 +14,7 @@ from shared.model.base import Base
 from shared.model.packed import PackedBert
 from shared.model.ranking_model import Group
 from shared.model.versions import load_version, read_manifest
-from tests.trainer.small_corpus import LAYOUT, RECIPE, small_corpus
+from tests.trainer.small_corpus import LAYOUT, RECIPE, small_corpus, training_scores
 
 CORPUS = small_corpus()
 
@@ -53,9 +53,7 @@ def test_a_version_scores_like_the_model_in_training(
     assert folder == tmp_path / "news" / "v1"
     assert read_manifest(folder) == manifest
     assert manifest.calibrated == calibration.fitted
-    slopes = np.asarray([platt.slope for platt in calibration.platts])
-    intercepts = np.asarray([platt.intercept for platt in calibration.platts])
-    wanted = 1 / (1 + np.exp(-(logits * slopes + intercepts)))
+    wanted = training_scores(fitted, calibration.platts, valid)
     found = served_scores(folder, tiny_base, tiny_packed, fitted)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert str(tmp_path) not in (folder / "adapter_config.json").read_text()

@@ -3,15 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from services.trainer.corpus import VALID
+from services.trainer.evaluation import evaluate
 from services.trainer.gate import Evidence, Gate, VersionFigures, judge
+from services.trainer.nearest_source import NearestSource
+from services.trainer.served_scorer import ServedScorer
+from services.trainer.shipped_fusion import BlendedScorer
 from services.trainer.training import Target, train
 from shared.model.base import Base
 from shared.model.packed import PackedBert
-from shared.model.versions import VersionError, load_version, read_manifest
+from shared.model.versions import VersionError, load_blend, load_version, read_manifest
+from shared.model.zero_shot import zero_shot_model
 from tests.trainer.small_corpus import RECIPE, small_corpus
 
 CORPUS = small_corpus()
@@ -50,18 +54,23 @@ def test_the_gate_reads_what_was_measured(tiny_base: Base, tmp_path: Path) -> No
     assert not judge(Evidence(worse, figures), gate).passed
 
 
-def test_scores_of_the_evaluation_are_the_served_probabilities(
+def test_the_figures_are_those_of_the_written_version_with_its_fusion_and_without(
     tiny_base: Base, tiny_packed: PackedBert, tmp_path: Path
 ) -> None:
-    from services.trainer.training import FittedScorer
-    from tests.trainer.test_served_version import served_scores
-
-    trained = train(CORPUS, tiny_base, replace(RECIPE, most_steps=8), target(tmp_path))
-    platt = read_manifest(trained.folder).calibration[0]
-    found = np.concatenate(FittedScorer(trained.fitted, platt).scores(CORPUS.splits[VALID]))
-    np.testing.assert_allclose(
-        found, served_scores(trained.folder, tiny_base, tiny_packed, trained.fitted)[:, 0], atol=1e-4
-    )
+    trained = train(CORPUS, tiny_base, replace(RECIPE, most_steps=8, fusion=True), target(tmp_path))
+    model = ServedScorer(CORPUS, load_version(trained.folder, tiny_base, tiny_packed))
+    blend = load_blend(trained.folder)
+    assert blend is not None
+    zero_shot = zero_shot_model(tiny_base, tiny_packed)
+    vectors = zero_shot.vectors(ServedScorer(CORPUS, zero_shot).states(range(len(CORPUS.items))))
+    blended = BlendedScorer(CORPUS, model, blend, NearestSource(vectors), "news/v1")
+    assert [each.scorer for each in trained.evaluations] == ["news/v1", "news/v1 without its fusion", "popularity"]
+    for scorer, found in zip((blended, model), trained.evaluations, strict=False):
+        wanted = evaluate(scorer, CORPUS, VALID)
+        for name in ("auc", "ndcg@10", "log_loss"):
+            assert found.metric(name).value == pytest.approx(wanted.metric(name).value, abs=1e-3)
+    recorded = {each.name: each.value for each in read_manifest(trained.folder).metrics if not each.slice}
+    assert recorded["log_loss"] == trained.evaluations[0].metric("log_loss").value
 
 
 def test_a_version_that_is_there_is_not_replaced_and_the_training_not_lost(tiny_base: Base, tmp_path: Path) -> None:
@@ -70,3 +79,16 @@ def test_a_version_that_is_there_is_not_replaced_and_the_training_not_lost(tiny_
     with pytest.raises(VersionError, match="exists"):
         train(CORPUS, tiny_base, quick, target(tmp_path))
     assert train(CORPUS, tiny_base, quick, target(tmp_path, "v2")).folder.name == "v2"
+
+
+def test_one_of_several_finds_what_it_has_written_and_nothing_else(tiny_base: Base, tmp_path: Path) -> None:
+    quick = replace(RECIPE, most_steps=4)
+    one = replace(target(tmp_path), one_of_several=True)
+    written = (train(CORPUS, tiny_base, quick, one).folder / "manifest.json").stat().st_mtime_ns
+    assert one.work.exists()
+    again = train(CORPUS, tiny_base, quick, one)
+    assert (again.folder / "manifest.json").stat().st_mtime_ns == written
+    assert len(again.evaluations) == 2
+    other = replace(one, work=tmp_path / "other")
+    with pytest.raises(VersionError, match="exists"):
+        train(CORPUS, tiny_base, replace(quick, seed=1), other)

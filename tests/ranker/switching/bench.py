@@ -31,7 +31,9 @@ from shared.model.text import HistoryText, ItemText, text_of_history, text_of_it
 from shared.model.versions import load_version, write_version
 from shared.model.zero_shot import zero_shot_model
 from tests.ranker.batcher_bench import NOW, SOON
-from tests.shared.model.made_version import make_version, manifest_for, save_random_adapter
+from tests.shared.model.made_blend import made_blend
+from tests.shared.model.made_version import make_version, manifest_for, random_heads, save_random_adapter
+from tests.shared.model.refusal import put
 
 HISTORY = (HistoryText("bicycle race", "sport"), HistoryText("the news of the bank", "money"))
 LIMITS = BatchLimits(queue_tokens=2000, interactive_tokens=256, bulk_tokens=64)
@@ -40,6 +42,7 @@ REFUSED: Mapping[str, str] = {
     "half": "heads.safetensors is missing",
     "damaged": "checksum differs",
     "foreign": "serve it with its own base",
+    "unfused": "fusion.json cannot be served",
     "infinite": "no finite probabilities",
 }
 """Versions of the model "news" that cannot answer, and what is said of them. All but the first have a folder."""
@@ -88,6 +91,8 @@ def make_store(folder: Path, base: Base, packed: PackedBert) -> Store:
     make_version(folder, base, version="foreign", base_sha256="0" * 64)
     infinite = manifest_for(base, version="infinite", actions=("click",), calibration=(Platt(1e39, -1e39),))
     write_version(folder / "news", infinite, Heads(torch.ones(1), similarity=torch.zeros(1)), adapter=None)
+    unfused = manifest_for(base, version="unfused")
+    put(write_version(folder / "news", unfused, random_heads(unfused, base), None, made_blend()), "fusion.json", b"{}")
     models = [load_version(folder / name / version, base, packed) for name, version in {**good, **upper}]
     models.append(zero_shot_model(base, packed))
     expected = {(model.manifest.name, model.manifest.version): _probabilities(model) for model in models}

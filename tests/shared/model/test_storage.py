@@ -24,7 +24,7 @@ from shared.model.registry import (
     versions_of,
 )
 from shared.model.storage import LocalStorage, Storage
-from shared.model.version_files import FUSION, HEADS, Place, VersionError, VersionFiles
+from shared.model.version_files import CROWD, FUSION, HEADS, Place, VersionError, VersionFiles
 
 FILES = {"heads.safetensors": b"heads", "manifest.json": b"{}"}
 
@@ -44,7 +44,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
 
 def version_files(name: str = "news", version: str = "v1", heads: bytes = b"heads") -> VersionFiles:
     manifest = ModelManifest(name, version, "base", "0" * 64, InputLayout(), ("click",), (Platt(),), calibrated=False)
-    return VersionFiles(manifest, {HEADS: heads, FUSION: b"weights"})
+    return VersionFiles(manifest, {HEADS: heads, FUSION: b"weights", CROWD: b"tables"})
 
 
 def add(storage: Storage, *versions: str, name: str = "news") -> None:
@@ -172,7 +172,7 @@ def test_the_manifest_is_put_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(type(files), "pipe_file", noting)
     Place(storage, "news", "v1").publish(version_files())
-    assert put == [HEADS, FUSION, "manifest.json"]
+    assert put == [HEADS, FUSION, CROWD, "manifest.json"]
 
 
 def test_a_failure_of_the_backend_is_an_os_error_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from shared.model.base import Base, load_base
+from shared.model.blend import MODEL, Act, Blend
 from shared.model.heads import Heads
 from shared.model.isolation import Reference
 from shared.model.manifest import InputLayout, Metric, ModelManifest, Origin, Platt, Pooling
@@ -28,8 +29,9 @@ from shared.model.placement import Placement
 from shared.model.ranking_model import Group, RankingModel
 from shared.model.registry import versions_of
 from shared.model.tokens import TokenIds
-from shared.model.versions import VersionError, load_version, read_fusion, read_manifest, write_version
+from shared.model.versions import VersionError, load_blend, load_version, read_manifest, write_version
 from shared.model.zero_shot import zero_shot_heads, zero_shot_manifest, zero_shot_model
+from tests.shared.model.made_blend import made_ask, made_blend, made_fusion
 from tests.shared.model.made_version import LAYOUT, make_version, manifest_for, random_heads, save_random_adapter
 from tests.shared.model.refusal import refused
 from tests.shared.model.tiny_bert import write_tiny_bert
@@ -193,17 +195,32 @@ def test_the_zero_shot_model_has_the_key_of_the_same_model_on_disk(
     assert load_version(folder, tiny_base, tiny_packed).item_key == zero_shot_model(tiny_base, tiny_packed).item_key
 
 
-def test_a_fusion_is_kept_as_it_was_given_and_changes_nothing_else(
+def test_a_fusion_is_read_with_its_tables_as_it_was_written_and_changes_nothing_else(
     tmp_path: Path, tiny_base: Base, tiny_packed: PackedBert
 ) -> None:
-    fusion = bytes(range(256))
+    blend = made_blend()
     plain = make_version(tmp_path, tiny_base)
     manifest = manifest_for(tiny_base, version="v2")
-    fused = write_version(tmp_path / "news", manifest, random_heads(manifest, tiny_base), adapter=None, fusion=fusion)
-    assert (read_fusion(plain), read_fusion(fused)) == (None, fusion)
+    fused = write_version(tmp_path / "news", manifest, random_heads(manifest, tiny_base), adapter=None, blend=blend)
+    assert load_blend(plain) is None
+    read = load_blend(fused)
+    assert read is not None
+    assert read.fusion == blend.fusion
+    ask = made_ask(history=(Act("b", "like"),))
+    np.testing.assert_array_equal(read.probabilities(ask), blend.probabilities(ask))
     np.testing.assert_array_equal(
         scores(load_version(plain, tiny_base, tiny_packed)), scores(load_version(fused, tiny_base, tiny_packed))
     )
+
+
+def test_a_fusion_without_tables_is_a_file_less(tmp_path: Path, tiny_base: Base) -> None:
+    manifest = manifest_for(tiny_base)
+    blend = Blend(made_fusion((MODEL,)), None)
+    folder = write_version(tmp_path / "news", manifest, random_heads(manifest, tiny_base), adapter=None, blend=blend)
+    assert not (folder / "crowd.safetensors").exists()
+    read = load_blend(folder)
+    assert read is not None
+    assert read.crowd is None
 
 
 # Writing

@@ -14,10 +14,13 @@ import torch
 from safetensors.torch import load_file, save
 
 from shared.model.base import Base, load_base
+from shared.model.blend import POPULARITY, Blend
+from shared.model.fusion import fusion_bytes
 from shared.model.manifest import InputLayout, Metric, ModelManifest, Origin
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
-from shared.model.versions import load_version, read_manifest, write_version
+from shared.model.versions import load_blend, load_version, read_manifest, write_version
+from tests.shared.model.made_blend import made_blend, made_fusion
 from tests.shared.model.made_version import make_version, manifest_for, random_heads, save_random_adapter
 from tests.shared.model.refusal import change, put, refused
 from tests.shared.model.tiny_bert import write_tiny_bert
@@ -131,9 +134,9 @@ def test_a_file_that_is_cut_missing_or_changed_is_refused(
 ) -> None:
     manifest = manifest_for(tiny_base, adapted=True)
     heads = random_heads(manifest, tiny_base)
-    folder = write_version(tmp_path / "news", manifest, heads, adapter, fusion=b"weights")
+    folder = write_version(tmp_path / "news", manifest, heads, adapter, made_blend())
     load_version(folder, tiny_base, tiny_packed)
-    assert len(list(folder.iterdir())) == 5
+    assert len(list(folder.iterdir())) == 6
     for file in sorted(folder.iterdir()):
         whole = file.read_bytes()
         middle = len(whole) // 2
@@ -150,6 +153,37 @@ def test_a_file_that_is_cut_missing_or_changed_is_refused(
             load_version(folder, tiny_base, tiny_packed)
         file.write_bytes(whole)
     load_version(folder, tiny_base, tiny_packed)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("fusion.json", b"weights", "fusion.json cannot be served, it is not valid JSON"),
+        ("fusion.json", fusion_bytes(made_fusion(("karma",))), "signals that this program does not know"),
+        ("crowd.safetensors", b"tables", "crowd.safetensors cannot be served, it is not safetensors"),
+    ],
+)
+def test_a_fusion_that_cannot_be_served_is_refused(
+    tmp_path: Path, tiny_base: Base, name: str, content: bytes, words: str
+) -> None:
+    manifest = manifest_for(tiny_base)
+    folder = write_version(tmp_path / "news", manifest, random_heads(manifest, tiny_base), None, made_blend())
+    assert load_blend(folder) is not None
+    put(folder, name, content)
+    with refused(words, tmp_path):
+        load_blend(folder)
+
+
+def test_a_fusion_whose_tables_are_not_there_is_refused(tmp_path: Path, tiny_base: Base) -> None:
+    manifest = manifest_for(tiny_base)
+    names = (POPULARITY,)
+    blend = Blend(made_fusion(names), made_blend().crowd)
+    folder = write_version(tmp_path / "news", manifest, random_heads(manifest, tiny_base), None, blend)
+    described = json.loads((folder / "manifest.json").read_text())
+    del described["files"]["crowd.safetensors"]
+    (folder / "manifest.json").write_text(json.dumps(described))
+    with refused("it reads tables of the crowd, and there are none", tmp_path):
+        load_blend(folder)
 
 
 def test_a_version_for_another_base_or_template_is_refused(

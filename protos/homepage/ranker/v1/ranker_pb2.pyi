@@ -138,6 +138,8 @@ class RankRequest(_message.Message):
     SURFACE_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of a model; empty = the surface's default."""
     surface: _builtins.str
@@ -150,6 +152,14 @@ class RankRequest(_message.Message):
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemText]:
         """1 to 1000."""
 
+    @_builtins.property
+    def signals(self) -> Global___CandidateSignals:
+        """What else is known of the candidates. Only versions with a fusion read it."""
+
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp:
+        """The moment that ages are computed for; unset = the server's clock."""
+
     def __init__(
         self,
         *,
@@ -157,14 +167,48 @@ class RankRequest(_message.Message):
         surface: _builtins.str = ...,
         history: _abc.Iterable[Global___HistoryText] | None = ...,
         candidates: _abc.Iterable[Global___ItemText] | None = ...,
+        signals: Global___CandidateSignals | None = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "signals", b"signals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "history", b"history", "model", b"model", "surface", b"surface"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "history", b"history", "model", b"model", "now", b"now", "signals", b"signals", "surface", b"surface"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RankRequest: _TypeAlias = RankRequest  # noqa: Y015
+
+@_typing.final
+class CandidateSignals(_message.Message):
+    """What is known of the candidates besides their texts: lists of numbers, each in the order of the candidates with one for
+    each of them, or empty. A message for each candidate would cost more than the fusion itself.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLISHED_AT_SECONDS_FIELD_NUMBER: _builtins.int
+    RETRIEVAL_SCORES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def published_at_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """When they were published, in unix seconds, from the year 1 to 9999; NaN = not known."""
+
+    @_builtins.property
+    def retrieval_scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Scores of retrieval's nearest source (SourceScore.score), 0 to 1; NaN = it did not find the candidate."""
+
+    def __init__(
+        self,
+        *,
+        published_at_seconds: _abc.Iterable[_builtins.float] | None = ...,
+        retrieval_scores: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["published_at_seconds", b"published_at_seconds", "retrieval_scores", b"retrieval_scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateSignals: _TypeAlias = CandidateSignals  # noqa: Y015
 
 @_typing.final
 class RankResponse(_message.Message):
@@ -177,10 +221,15 @@ class RankResponse(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     CALIBRATED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    BLENDED_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """Version of the model that answered."""
     calibrated: _builtins.bool
     """True: probabilities were fitted to observed behaviour. False: they order candidates, but are not rates."""
+    blended: _builtins.bool
+    """True: the first action's probability is that of the version's fusion, which has weighed popularity, age, history and
+    what else it reads beside the model; nothing of that is to be added again. False: it is the model's own.
+    """
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateScore]:
         """In the order of the request's candidates."""
@@ -201,10 +250,11 @@ class RankResponse(_message.Message):
         model_version: _builtins.str = ...,
         calibrated: _builtins.bool = ...,
         timings: Global___RankTimings | None = ...,
+        blended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "calibrated", b"calibrated", "model_version", b"model_version", "scores", b"scores", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "blended", b"blended", "calibrated", b"calibrated", "model_version", b"model_version", "scores", b"scores", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
