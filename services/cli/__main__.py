@@ -38,9 +38,7 @@ LearningDataPath = Annotated[
         show_default="generated world",
     ),
 ]
-RecipePath = Annotated[
-    Path | None, typer.Option(help="TOML or JSON file with hyper-parameters.", show_default="built in")
-]
+Recipe = Annotated[str, typer.Option(help="quick, two-tower or deep, or a TOML or JSON file with hyper-parameters.")]
 RowsPath = Annotated[
     Path | None, typer.Option(help="JSON list of training rows to keep, for few-shot runs.", show_default="all")
 ]
@@ -188,7 +186,7 @@ def train(  # noqa: PLR0913  # one parameter per option is how typer reads them
     out: Annotated[Path, typer.Option(help="Registry that the version goes to; made if missing.")] = Path("models"),
     name: Annotated[str, typer.Option(help="Name of the model.")] = "default",
     version: Annotated[str, typer.Option(help="Name of the version.", show_default="the moment, UTC")] = "",
-    recipe: RecipePath = None,
+    recipe: Recipe = "quick",
     rows: RowsPath = None,
     label_action: LabelAction = "click",
     base: BaseModel = "all-MiniLM-L6-v2",
@@ -199,8 +197,11 @@ def train(  # noqa: PLR0913  # one parameter per option is how typer reads them
         Path | None, typer.Option(help="Folder for a report with plots, one page a split.", show_default="none")
     ] = None,
     device: Device = "auto",
+    start: Annotated[
+        str, typer.Option(help="A version to go on from: a folder, news/v2, or news.", show_default="the base")
+    ] = "",
 ) -> None:
-    """Fine-tune the base by LoRA on behaviour, measure it beside popularity, write it as a version.
+    """Fine-tune the base by LoRA on behaviour, measure it beside the untrained base and popularity, write a version.
 
     Stopped or killed, the same command goes on from the last checkpoint.
     With --seeds give --version too, or a command that was killed writes the seeds that were done once more.
@@ -213,11 +214,14 @@ def train(  # noqa: PLR0913  # one parameter per option is how typer reads them
         homepage train --data ./my-data --out models --name news --recipe recipe.toml
         homepage train --data ./films --rows few.json --label-action like
         homepage train --data ./my-data --version v1 --seeds 0,1,2 --html reports
+        homepage train --data ./my-data --recipe deep --start default/v1
         torchrun --nproc-per-node 2 -m services.cli train --data ./my-data
     """
     from services.cli import train as trains  # PyTorch takes seconds to import, and no other command needs it
 
-    options = trains.TrainOptions(data, out, name, version, recipe, rows, label_action, base, seeds, html, device)
+    options = trains.TrainOptions(
+        data, out, name, version, recipe, rows, label_action, base, seeds, html, device, start
+    )
     raise typer.Exit(trains.run(options, console(), console(errors=True)))
 
 
@@ -236,7 +240,7 @@ def tune(  # noqa: PLR0913  # one parameter per option is how typer reads them
         Path | None,
         typer.Option(help="TOML file that says where to look; services/trainer/search_space.py tells how."),
     ] = None,
-    recipe: RecipePath = None,
+    recipe: Recipe = "quick",
     rows: RowsPath = None,
     label_action: LabelAction = "click",
     base: BaseModel = "all-MiniLM-L6-v2",

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from services.cli.references import place_of
 from services.trainer.assembly import CorpusOptions
 from services.trainer.checkpoints import CheckpointError
 from services.trainer.corpus import Corpus
@@ -22,22 +23,26 @@ from services.trainer.distributed import Processes, processes
 from services.trainer.evaluation import Evaluation
 from services.trainer.fitting import Around, DivergedError, NothingToLearnError
 from services.trainer.optional import MissingPackageError, require
-from services.trainer.recipe import RecipeError, TrainRecipe, read_recipe
+from services.trainer.recipe import RecipeError, TrainRecipe
+from services.trainer.recipes import QUICK, recipe_of
 from services.trainer.reports import LearningStep, Report, html_page, markdown_table
 from services.trainer.seeds import seed_runs
 from services.trainer.sources import open_source
+from services.trainer.starts import Start, start_at
 from services.trainer.tracking import Observers, ProgressBar, tensorboard_if_installed
 from services.trainer.training import Target, Trained, train
 from shared.datasets import DatasetError
-from shared.model.base import PACKAGED_ID, BaseModelError, load_base
+from shared.model.base import PACKAGED_ID, Base, BaseModelError, load_base
 from shared.model.folders import NAME_RULE, is_safe_name
+from shared.model.object_store import StorageError
 from shared.model.placement import chosen_device
+from shared.model.registry import RegistryError
 from shared.model.versions import VersionError
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 FOR_THE_CALLER = (
     *(DatasetError, RecipeError, NothingToLearnError, CheckpointError, DivergedError),
-    *(BaseModelError, VersionError, MissingPackageError, OSError),
+    *(BaseModelError, VersionError, RegistryError, StorageError, MissingPackageError, OSError),
 )
 """Their texts say what to change; whatever else goes wrong is a defect and shows where."""
 
@@ -52,7 +57,8 @@ class TrainOptions:
     out: Path
     name: str = "default"
     version: str = ""
-    recipe: Path | None = None
+    recipe: str = QUICK
+    """A file, or a name of services.trainer.recipes."""
     rows: Path | None = None
     label_action: str = "click"
     base: str = PACKAGED_ID
@@ -60,6 +66,8 @@ class TrainOptions:
     """Whole numbers with commas between them: a version for each. Empty: one version, of the recipe's seed."""
     html: Path | None = None
     device: DeviceChoice = "auto"
+    start: str = ""
+    """A version to go on from; empty = the base."""
 
 
 def run(options: TrainOptions, out: Console, told: Console) -> int:
@@ -104,18 +112,24 @@ class _Session:
                 raise RecipeError(f"the names of model and version must be {NAME_RULE}")
         if self._options.html is not None:
             require("matplotlib")
-        recipe = read_recipe(self._options.recipe) if self._options.recipe else TrainRecipe()
-        trainings = list(self._trainings(recipe))
-        corpus = read_corpus(self._options, self._told)
         base = load_base(self._options.base)
+        start = self._start(base)
+        trainings = list(self._trainings(recipe_of(self._options.recipe, base)))
+        corpus = read_corpus(self._options, self._told)
         done = []
         for target, of_seed in trainings:
-            done.append(train(corpus, base, of_seed, target, Around(self._group, self._observers(target.version))))
+            around = Around(self._group, self._observers(target.version), start=start)
+            done.append(train(corpus, base, of_seed, target, around))
             self._show(target, done[-1])
         if len(done) > 1:
             self._show_spread(done)
         if self._options.seeds and self._group.leads:
             shutil.rmtree(self._work, ignore_errors=True)
+
+    def _start(self, base: Base) -> Start | None:
+        if not self._options.start:
+            return None
+        return start_at(place_of(self._options.start, str(self._options.out)), base.layers)
 
     def _trainings(self, recipe: TrainRecipe) -> Iterator[tuple[Target, TrainRecipe]]:
         """What to train, and where it goes."""

@@ -16,7 +16,8 @@ from services.cli.train import (
     refused,
 )
 from services.trainer.distributed import Processes
-from services.trainer.recipe import RecipeError, TrainRecipe, read_recipe
+from services.trainer.recipe import RecipeError
+from services.trainer.recipes import QUICK, recipe_of
 from services.trainer.search_space import default_space, read_space
 from services.trainer.tuning import Limits, NothingFoundError, Surroundings, Task, TrialEnd, tune, write_tuned
 from shared.model.base import PACKAGED_ID, load_base
@@ -35,7 +36,8 @@ class TuneOptions:
     minutes: float | None = None
     """None = as long as it takes."""
     space: Path | None = None
-    recipe: Path | None = None
+    recipe: str = QUICK
+    """A file, or a name of services.trainer.recipes."""
     rows: Path | None = None
     label_action: str = "click"
     base: str = PACKAGED_ID
@@ -61,8 +63,8 @@ def run(options: TuneOptions, out: Console, told: Console) -> int:
 def _tune(options: TuneOptions, processes: Processes, out: Console, told: Console) -> None:
     if options.out.suffix not in _FORMATS:
         raise RecipeError(f"--out is {options.out}; name a file that ends in .toml or .json")
-    recipe = read_recipe(options.recipe) if options.recipe else TrainRecipe()
     base = load_base(options.base)
+    recipe = recipe_of(options.recipe, base)
     space = read_space(options.space, recipe) if options.space else default_space(recipe, base)
     reading = TrainOptions(options.data, options.out.parent, rows=options.rows, label_action=options.label_action)
     corpus = read_corpus(reading, told)

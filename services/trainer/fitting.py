@@ -26,6 +26,7 @@ from services.trainer.distributed import Processes
 from services.trainer.losses import objective_of
 from services.trainer.prediction import autocast, measured, predict
 from services.trainer.recipe import TrainRecipe
+from services.trainer.starts import Start
 from services.trainer.tracking import Observer, Observers, Point, Stepped
 from services.trainer.training_model import TrainingModel
 from shared.clock import Clock, SystemClock
@@ -49,11 +50,13 @@ class NothingToLearnError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What a training does not depend on."""
+    """What a training does not depend on, but for where it begins."""
 
     processes: Processes = field(default_factory=Processes)
     observer: Observer = field(default_factory=Observers)
     clock: Clock = field(default_factory=SystemClock)
+    start: Start | None = None
+    """None = the base."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +107,8 @@ def fit(corpus: Corpus, base: Base, recipe: TrainRecipe, folder: Path, around: A
     """
     around = around or Around()
     recipe.check(base, len(corpus.actions), around.processes.world)
+    if around.start is not None:
+        around.start.check(base, recipe.layout)
     if not corpus.splits.get(TRAIN):
         raise NothingToLearnError(f"the data set {corpus.name} has no examples to train on; bring a split {TRAIN!r}")
     device = torch.device(around.processes.device)
@@ -124,13 +129,16 @@ class _Training:
         self._around = around
         self._train = corpus.splits[TRAIN]
         self._valid = _sample(corpus.splits.get(VALID, ()), recipe.most_valid_slates, recipe.seed)
-        self._run = _fingerprint(corpus, base, recipe)
+        self._run = _fingerprint(corpus, base, recipe, around.start)
         self._tokens = tokenise(corpus, base.tokenizer, recipe.layout)
         self._order = Order(self._train, recipe.batch_slates, recipe.most_candidates, recipe.seed)
         self._steps = recipe.most_steps or math.ceil(recipe.epochs * len(self._train) / recipe.batch_slates)
         torch.manual_seed(recipe.seed)
         device = torch.device(around.processes.device)
-        self._model = TrainingModel(base, recipe, len(corpus.actions), self._steps).to(device)
+        self._model = TrainingModel(base, recipe, len(corpus.actions), self._steps)
+        if around.start is not None:
+            around.start.give_to(self._model)
+        self._model.to(device)
         self._objective = objective_of(recipe, self._train, len(corpus.items)).to(device)
         self._optimizer = _optimizer(self._model, recipe)
         self._step = 0
@@ -325,7 +333,9 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _fingerprint(corpus: Corpus, base: Base, recipe: TrainRecipe) -> str:
+def _fingerprint(corpus: Corpus, base: Base, recipe: TrainRecipe, start: Start | None) -> str:
     digest = hashlib.blake2b(encoded(recipe), digest_size=16)
     digest.update(f"{corpus.fingerprint} {base.sha256}".encode())
+    if start is not None:
+        digest.update(start.fingerprint.encode())
     return digest.hexdigest()

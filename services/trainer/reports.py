@@ -63,8 +63,8 @@ def as_json(measured: Evaluation | Report) -> bytes:
 
 def markdown_table(evaluations: Sequence[Evaluation], slice_: str = "", seeds: Sequence[SeedRuns] = ()) -> str:
     """One row for each evaluation, one column for each metric of a slice, the best of each column bold; then a row
-    for each group of seeds."""
-    names = _metric_names(evaluations, slice_)
+    for each group of seeds. A metric in which no two scorers differ says nothing of them and is left out."""
+    names = [name for name in _metric_names(evaluations, slice_) if _tells(evaluations, name, slice_)]
     best = {name: _best(evaluations, name, slice_) for name in names}
     rows = [["scorer", *names], ["---"] * (len(names) + 1)]
     for each in evaluations:
@@ -75,6 +75,12 @@ def markdown_table(evaluations: Sequence[Evaluation], slice_: str = "", seeds: S
         rows.append([_escaped(each.scorer), *marked])
     rows += [[_escaped(runs.title), *(_spread(runs.figure(name, slice_)) for name in names)] for runs in seeds]
     return _markdown(rows)
+
+
+def _tells(evaluations: Sequence[Evaluation], name: str, slice_: str) -> bool:
+    """Whether scorers differ in a metric, or there is but one."""
+    found = [each.metric(name, slice_) for each in evaluations]
+    return len(found) == 1 or len({None if metric is None else metric.value for metric in found}) > 1
 
 
 def slices_table(evaluations: Sequence[Evaluation]) -> str:

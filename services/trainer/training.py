@@ -26,13 +26,14 @@ from services.trainer.scored_once import ScoredOnce
 from services.trainer.served_scorer import ServedScorer
 from services.trainer.served_version import manifest_of, served_model, write_fitted
 from services.trainer.shipped_fusion import BlendedScorer, fit_shipped_fusion
+from services.trainer.starts import Start
 from shared.model.base import Base
 from shared.model.blend import Blend
 from shared.model.manifest import Metric, ModelManifest, Origin, Platt
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
 from shared.model.versions import read_manifest
-from shared.model.zero_shot import zero_shot_model
+from shared.model.zero_shot import ZERO_SHOT, zero_shot_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,22 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of a training: for each held-out split the version's evaluation, then those it is compared with."""
+    """What came of a training."""
 
     folder: Path
     fitted: Fitted
-    evaluations: tuple[Evaluation, ...]
+    of_splits: tuple[tuple[Evaluation, ...], ...]
+    """For each held-out split the version's evaluation, then those it is compared with."""
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """All, split after split."""
+        return tuple(each for of_split in self.of_splits for each in of_split)
 
     @property
     def of_version(self) -> tuple[Evaluation, ...]:
         """Those of what the version answers, by split."""
-        name = f"{self.folder.parent.name}/{self.folder.name}"
-        return tuple(each for each in self.evaluations if each.scorer == name)
+        return tuple(of_split[0] for of_split in self.of_splits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +129,7 @@ def train(corpus: Corpus, base: Base, recipe: TrainRecipe, target: Target, aroun
         started_at=started_at,
         seconds=fitted.seconds,
         device=around.processes.device,
-        settings=_flat(asdict(recipe)),
+        settings={**_flat(asdict(recipe)), **_began(around.start)},
     )
     manifest = replace(made.manifest, origin=origin, metrics=_metrics(made.evaluations))
     if around.processes.leads:
@@ -140,7 +146,8 @@ class _Made:
 
     manifest: ModelManifest
     blend: Blend | None
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[tuple[Evaluation, ...], ...]
+    """See _evaluations."""
 
 
 def _made(corpus: Corpus, base: Base, fitted: Fitted, target: Target, device: str) -> _Made:
@@ -152,16 +159,17 @@ def _made(corpus: Corpus, base: Base, fitted: Fitted, target: Target, device: st
     calibration = _calibration(corpus, logits)
     name = f"{target.name}/{target.version}"
     scorer = VersionScorer(logits, calibration.platts[0], name)
+    untrained = ServedScorer(corpus, zero_shot_model(base, packed), ZERO_SHOT)
     blend, blended = None, None
     if fitted.recipe.fusion and corpus.splits.get(VALID):
-        compared = served if model.two_tower else ServedScorer(corpus, zero_shot_model(base, packed))
+        compared = served if model.two_tower else untrained
         vectors = model.vectors(compared.states(range(len(corpus.items))))
         blend = fit_shipped_fusion(corpus, scorer, vectors)
         if blend is not None:
             blended = BlendedScorer(corpus, scorer, blend, NearestSource(vectors), name)
             scorer = replace(scorer, name=f"{name} without its fusion")
     manifest = manifest_of(fitted, base, target.name, target.version, calibration)
-    return _Made(manifest, blend, _evaluations(corpus, [each for each in (blended, scorer) if each is not None]))
+    return _Made(manifest, blend, _evaluations(corpus, scorer, blended, untrained))
 
 
 def _write(target: Target, fitted: Fitted, base: Base, made: _Made) -> None:
@@ -185,23 +193,35 @@ def _calibration(corpus: Corpus, logits: ExampleScorer) -> Calibration:
     return fit_calibration(said, np.concatenate([nothing, *(example.labels for example in valid)]))
 
 
-def _evaluations(corpus: Corpus, scorers: Sequence[ExampleScorer]) -> tuple[Evaluation, ...]:
-    """What the version answers first, popularity last, for each split."""
-    held_out = [name for name, examples in corpus.splits.items() if name != TRAIN and examples]
-    compared = (*scorers, fit_popularity(corpus))
-    return tuple(evaluate(each, corpus, split) for split in held_out for each in compared)
+def _evaluations(
+    corpus: Corpus, scorer: ExampleScorer, blended: ExampleScorer | None, untrained: ExampleScorer
+) -> tuple[tuple[Evaluation, ...], ...]:
+    """For each split: what the version answers first, popularity last.
+
+    On validation the model alone is measured, since a blend was fitted there and knows the answers.
+    """
+    popularity = fit_popularity(corpus)
+    found = []
+    for split in [name for name, examples in corpus.splits.items() if name != TRAIN and examples]:
+        scorers = [scorer, untrained, popularity]
+        if split.startswith(VALID):
+            scorers.remove(untrained)
+        elif blended is not None:
+            scorers.insert(0, blended)
+        found.append(tuple(evaluate(each, corpus, split) for each in scorers))
+    return tuple(found)
 
 
-def _metrics(evaluations: Sequence[Evaluation]) -> tuple[Metric, ...]:
+def _metrics(evaluations: Sequence[Sequence[Evaluation]]) -> tuple[Metric, ...]:
     """Of what the version answers, and of popularity."""
-    version = next((each.scorer for each in evaluations), "")
     found: list[Metric] = []
-    for each in evaluations:
-        if each.scorer == POPULARITY:
-            found += of_baseline(POPULARITY, each.metrics)
-        elif each.scorer == version:
-            found += each.metrics
+    for of_split in evaluations:
+        found += [*of_split[0].metrics, *of_baseline(POPULARITY, of_split[-1].metrics)]
     return tuple(metric for metric in found if math.isfinite(metric.value))
+
+
+def _began(start: Start | None) -> dict[str, str]:
+    return {} if start is None else {"start": f"{start.name} ({start.fingerprint})"}
 
 
 def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:

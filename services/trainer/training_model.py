@@ -72,6 +72,11 @@ class TrainingModel(nn.Module):
         return found
 
     @property
+    def two_tower(self) -> bool:
+        """Whether candidates never meet the user in a layer."""
+        return self.recipe.layout.split_depth == len(self._bert.encoder.layer)
+
+    @property
     def device(self) -> torch.device:
         """Where it lies."""
         return self.bias.device

@@ -92,8 +92,10 @@ def test_every_seed_becomes_a_version_and_the_spread_is_printed(
     assert result.exit_code == 0, result.output
     manifests = [read_manifest(tmp_path / "models" / "news" / f"v1-seed{seed}") for seed in (3, 4)]
     assert [each.origin.seeds for each in manifests if each.origin] == [(3,), (4,)]
-    losses = [next(one.value for one in each.metrics if one.name == "log_loss") for each in manifests]
-    _, _, table = result.stdout.partition("valid, all seeds")
+    losses = [
+        next(one.value for one in each.metrics if (one.name, one.split) == ("log_loss", "test")) for each in manifests
+    ]
+    _, _, table = result.stdout.partition("test, all seeds")
     head, _, *rows = [line.split(" | ") for line in table.splitlines() if line.startswith("|")]
     assert [row[0] for row in rows[:2]] == ["| news/v1-seed3", "| news/v1-seed4"]
     assert rows[2][0] == "| mean ± spread of 2 seeds (news/v1-seed3, news/v1-seed4)"
@@ -151,7 +153,7 @@ def test_of_two_processes_one_prints_and_writes(data: Path, given: tuple[object,
         timeout=100,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| news/v1-seed0 |") == 4  # valid and test, alone and beside the other seed
+    assert done.stdout.count("| news/v1-seed0 |") == 2  # on test, alone and beside the other seed
     assert done.stdout.count("Written:") == 2
     assert {path.name for path in (tmp_path / "models" / "news").iterdir()} == {"v1-seed0", "v1-seed1"}
     assert not list((tmp_path / "models").glob(".training*"))

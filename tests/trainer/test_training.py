@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.corpus import VALID
+from services.trainer.corpus import TEST, VALID
 from services.trainer.evaluation import evaluate
 from services.trainer.gate import Evidence, Gate, VersionFigures, judge
 from services.trainer.nearest_source import NearestSource
@@ -57,20 +57,25 @@ def test_the_gate_reads_what_was_measured(tiny_base: Base, tmp_path: Path) -> No
 def test_the_figures_are_those_of_the_written_version_with_its_fusion_and_without(
     tiny_base: Base, tiny_packed: PackedBert, tmp_path: Path
 ) -> None:
-    trained = train(CORPUS, tiny_base, replace(RECIPE, most_steps=8, fusion=True), target(tmp_path))
-    model = ServedScorer(CORPUS, load_version(trained.folder, tiny_base, tiny_packed))
+    valid = CORPUS.splits[VALID]
+    corpus = replace(CORPUS, splits={**CORPUS.splits, VALID: valid[:24], TEST: valid[24:]})
+    trained = train(corpus, tiny_base, replace(RECIPE, most_steps=8, fusion=True), target(tmp_path))
+    model = ServedScorer(corpus, load_version(trained.folder, tiny_base, tiny_packed))
     blend = load_blend(trained.folder)
     assert blend is not None
     zero_shot = zero_shot_model(tiny_base, tiny_packed)
-    vectors = zero_shot.vectors(ServedScorer(CORPUS, zero_shot).states(range(len(CORPUS.items))))
-    blended = BlendedScorer(CORPUS, model, blend, NearestSource(vectors), "news/v1")
-    assert [each.scorer for each in trained.evaluations] == ["news/v1", "news/v1 without its fusion", "popularity"]
-    for scorer, found in zip((blended, model), trained.evaluations, strict=False):
-        wanted = evaluate(scorer, CORPUS, VALID)
+    vectors = zero_shot.vectors(ServedScorer(corpus, zero_shot).states(range(len(corpus.items))))
+    blended = BlendedScorer(corpus, model, blend, NearestSource(vectors), "news/v1")
+    alone = "news/v1 without its fusion"
+    assert [each.scorer for each in trained.of_splits[0]] == [alone, "popularity"]  # valid is what the blend knows
+    assert [each.scorer for each in trained.of_splits[1]] == ["news/v1", alone, "zero-shot", "popularity"]
+    for scorer, found in zip((blended, model), trained.of_splits[1], strict=False):
+        measured = evaluate(scorer, corpus, TEST)
         for name in ("auc", "ndcg@10", "log_loss"):
-            assert found.metric(name).value == pytest.approx(wanted.metric(name).value, abs=1e-3)
-    recorded = {each.name: each.value for each in read_manifest(trained.folder).metrics if not each.slice}
-    assert recorded["log_loss"] == trained.evaluations[0].metric("log_loss").value
+            assert found.metric(name).value == pytest.approx(measured.metric(name).value, abs=1e-3)
+    recorded = {(each.split, each.name): each.value for each in read_manifest(trained.folder).metrics if not each.slice}
+    for of_split in trained.of_splits:
+        assert recorded[of_split[0].split, "log_loss"] == of_split[0].metric("log_loss").value
 
 
 def test_a_version_that_is_there_is_not_replaced_and_the_training_not_lost(tiny_base: Base, tmp_path: Path) -> None:
