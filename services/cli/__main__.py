@@ -43,6 +43,9 @@ RowsPath = Annotated[
     Path | None, typer.Option(help="JSON list of training rows to keep, for few-shot runs.", show_default="all")
 ]
 LabelAction = Annotated[str, typer.Option(help="What a label of 1 says was done.")]
+SameSecond = Annotated[
+    bool, typer.Option("--same-second", help="Histories keep acts of the very second of their slate.")
+]
 BaseModel = Annotated[str, typer.Option(help="Base model: packaged, a folder, or a hub id.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto takes a GPU if any.")]
 DataPath = Annotated[Path | None, typer.Option(help=_DATA_HELP, show_default="generated world")]
@@ -189,6 +192,7 @@ def train(  # noqa: PLR0913  # one parameter per option is how typer reads them
     recipe: Recipe = "quick",
     rows: RowsPath = None,
     label_action: LabelAction = "click",
+    same_second: SameSecond = False,
     base: BaseModel = "all-MiniLM-L6-v2",
     seeds: Annotated[
         str, typer.Option(help="E.g. 0,1,2: a version for each, and mean and spread.", show_default="the recipe's")
@@ -220,7 +224,19 @@ def train(  # noqa: PLR0913  # one parameter per option is how typer reads them
     from services.cli import train as trains  # PyTorch takes seconds to import, and no other command needs it
 
     options = trains.TrainOptions(
-        data, out, name, version, recipe, rows, label_action, base, seeds, html, device, start
+        data=data,
+        out=out,
+        name=name,
+        version=version,
+        recipe=recipe,
+        rows=rows,
+        label_action=label_action,
+        same_second=same_second,
+        base=base,
+        seeds=seeds,
+        html=html,
+        device=device,
+        start=start,
     )
     raise typer.Exit(trains.run(options, console(), console(errors=True)))
 
@@ -281,9 +297,7 @@ def evaluate(  # noqa: PLR0913  # one parameter per option is how typer reads th
         typer.Option(help="Rows beside the models; quick leaves out what reads item vectors or is fitted."),
     ] = "all",
     label_action: LabelAction = "click",
-    same_second: Annotated[
-        bool, typer.Option("--same-second", help="Histories keep acts of the very second of their slate.")
-    ] = False,
+    same_second: SameSecond = False,
     max_history: Annotated[int, typer.Option(min=0, help="Acts kept of a history, the newest.")] = 1000,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Impressions measured at most, drawn evenly.", show_default="all")

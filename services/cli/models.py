@@ -36,9 +36,10 @@ Registry = Annotated[
     typer.Option(
         envvar="HOMEPAGE_RANKER_REGISTRY",
         help="Folder of the versions, or a URL that fsspec knows, e.g. s3://bucket/models.",
-        show_default=False,
     ),
 ]
+_HERE = "models"
+"""Where `homepage train` writes."""
 _VERSION_HELP = "A version, news/v2; or a name, for the one that answers under it."
 Version = Annotated[str, typer.Argument(help=_VERSION_HELP, metavar="VERSION", show_default=False)]
 ModelName = Annotated[str, typer.Argument(help="Name of the model.", metavar="NAME", show_default=False)]
@@ -50,7 +51,7 @@ _COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.NOT_JUD
 
 
 @app.command("list")
-def list_versions(registry: Registry) -> None:
+def list_versions(registry: Registry = _HERE) -> None:
     """All versions of all models, the newest first, and which of them answer.
 
     [bold]Example[/]
@@ -73,7 +74,7 @@ def list_versions(registry: Registry) -> None:
 
 
 @app.command()
-def show(version: Version, registry: Registry) -> None:
+def show(version: Version, registry: Registry = _HERE) -> None:
     """All that a version says of itself, as JSON.
 
     [bold]Examples[/]
@@ -86,7 +87,7 @@ def show(version: Version, registry: Registry) -> None:
 
 
 @app.command("compare")
-def compare_versions(first: Version, second: Version, registry: Registry) -> None:
+def compare_versions(first: Version, second: Version, registry: Registry = _HERE) -> None:
     """The figures of two versions side by side, and which is better.
 
     Better is what the intervals leave no doubt about, taken as if both were independent.
@@ -116,7 +117,7 @@ def promote_version(  # noqa: PLR0913  # one parameter per option is how typer r
     *,
     name: ModelName,
     version: Annotated[str, typer.Argument(help="Its new version, e.g. v2.", metavar="VERSION", show_default=False)],
-    registry: Registry,
+    registry: Registry = _HERE,
     channel: ChannelOption = Channel.CHAMPION,
     gate: Annotated[Path | None, typer.Option(help="JSON file of the gate's limits.", show_default="built-in")] = None,
     evidence: Annotated[
@@ -147,7 +148,7 @@ def promote_version(  # noqa: PLR0913  # one parameter per option is how typer r
 
 
 @app.command("rollback")
-def roll_back(name: ModelName, registry: Registry, channel: ChannelOption = Channel.CHAMPION) -> None:
+def roll_back(name: ModelName, registry: Registry = _HERE, channel: ChannelOption = Channel.CHAMPION) -> None:
     """Let the version answer that did before the last promotion; again, the one before that.
 
     [bold]Example[/]
@@ -163,7 +164,7 @@ def roll_back(name: ModelName, registry: Registry, channel: ChannelOption = Chan
 def copy(
     version: Version,
     to: Annotated[str, typer.Option(help="Registry that gets it: a folder or a URL.", show_default=False)],
-    registry: Registry,
+    registry: Registry = _HERE,
 ) -> None:
     """Copy a version to another registry, verified on the way.
 

@@ -61,6 +61,7 @@ class TrainOptions:
     """A file, or a name of services.trainer.recipes."""
     rows: Path | None = None
     label_action: str = "click"
+    same_second: bool = False
     base: str = PACKAGED_ID
     seeds: str = ""
     """Whole numbers with commas between them: a version for each. Empty: one version, of the recipe's seed."""
@@ -175,7 +176,10 @@ def read_corpus(options: TrainOptions, told: Console) -> Corpus:
         NothingToLearnError: when there are no slates.
     """
     with told.status("Reading the data …"):
-        corpus = open_source(options.data, CorpusOptions(label_action=options.label_action, train_rows=_rows(options)))
+        reading = CorpusOptions(
+            label_action=options.label_action, same_second=options.same_second, train_rows=_rows(options)
+        )
+        corpus = open_source(options.data, reading)
     if not corpus.splits:
         raise NothingToLearnError(f"the data set {corpus.name} has no slates")
     return corpus
