@@ -48,7 +48,9 @@ class FusedScorer:
 
     def scores(self, examples: Sequence[Example]) -> list[NDArray[np.float32]]:
         """Probabilities [candidates] of each example."""
-        flat = self.fusion.scores(features_of(self.corpus, examples, self.signals)).astype(np.float32)
+        flat = self.fusion.scores(features_of(self.corpus, examples, self.signals).chosen(self.fusion.names)).astype(
+            np.float32
+        )
         return np.split(flat, np.cumsum([len(example.candidates) for example in examples])[:-1])
 
 

@@ -31,7 +31,7 @@ def named(name: str, base: Base) -> TrainRecipe:
     quick: users and items apart, every user compared with all items of the batch, which teaches most for the time;
         only the upper third of the layers is adapted and steps are few: minutes on two cores.
     two-tower: the same, all layers adapted and three passes over the data: for a GPU or an hour.
-    deep: candidates meet the user in the upper third. Start it from one of the others; it begins as their equal.
+    deep: candidates meet the user in the upper third. Start it from one of the others, whose weights it goes on with.
     """
     split = base.layers - max(1, base.layers // 3)
     upper = tuple(range(split, base.layers))
@@ -39,11 +39,14 @@ def named(name: str, base: Base) -> TrainRecipe:
         return TrainRecipe(
             layout=_layout(split),
             adapted_layers=upper,
-            user_bias_start=6.0,
+            user_bias_start=3.0,
             loss="slate_softmax",
             log_q=False,
-            most_candidates=8,
-            learning_rate=5e-4,
+            most_candidates=4,
+            epochs=1.0,
+            learning_rate=1e-3,
+            heads_learning_rate=1e-2,
+            evaluate_every=40,
         )
     apart = TrainRecipe(
         layout=_layout(base.layers), loss="in_batch_softmax", most_candidates=4, learning_rate=1e-3, evaluate_every=50

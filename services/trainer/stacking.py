@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from services.trainer.corpus import TRAIN, Corpus, Example
 from services.trainer.evaluation import ExampleScorer
-from services.trainer.fusion import features_of
+from services.trainer.fusion import FusedScorer, features_of
 from services.trainer.opinions import Opinion, opinion_of, opinions_in
 from shared.model.fusion import Features, Fusion
 
 Floats = NDArray[np.float64]
 FitSignals = Callable[[Sequence[Opinion]], Sequence[ExampleScorer]]
 """Signals from opinions, always of the same names in the same order."""
+NAME = "stacked"
 _LEAST_HISTORY = 3
 """Opinions that must come before the one which is learnt from."""
 
@@ -35,25 +36,9 @@ class StackingOptions:
     """Signals that can only speak for a candidate: a negative weight would be an accident of few examples."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StackedScorer:
-    """The blend as a scorer."""
-
-    corpus: Corpus
-    signals: tuple[ExampleScorer, ...]
-    fusion: Fusion
-    name: str = "stacked"
-    probabilistic: bool = True
-
-    def scores(self, examples: Sequence[Example]) -> list[NDArray[np.float32]]:
-        """Probabilities [candidates] of each example."""
-        flat = self.fusion.scores(_signals_of(self.corpus, examples, self.signals)).astype(np.float32)
-        return np.split(flat, np.cumsum([len(example.candidates) for example in examples])[:-1])
-
-
 def fit_stacked(
     corpus: Corpus, ready: Sequence[ExampleScorer], fit: FitSignals, options: StackingOptions | None = None
-) -> StackedScorer:
+) -> FusedScorer:
     """A blend of `ready` signals, which need no fitting, and of those that `fit` makes, learnt from "train" alone.
 
     Raises:
@@ -68,15 +53,16 @@ def fit_stacked(
         held_out = set(users[fold :: options.folds])
         rows = [example for example in examples if example.user in held_out]
         signals = (*ready, *fit([each for each in opinions if each.user not in held_out]))
-        parts.append(_signals_of(corpus, rows, signals))
+        # The signals alone: few examples cannot tell what age or a long history mean.
+        parts.append(features_of(corpus, rows, signals).chosen([signal.name for signal in signals]))
         labels.append(np.concatenate([example.labels[:, 0] for example in rows]))
     features = Features(parts[0].names, np.concatenate([part.values for part in parts]))
     known = np.concatenate(labels).astype(np.float64)
     sizes = [len(part.values) for part in parts]
     plain = Features(features.names[: len(ready)], features.values[:, : len(ready)])
     if _helps(features, plain, known, np.repeat(np.arange(len(parts)), sizes), options):
-        return StackedScorer(corpus, (*ready, *fit(opinions)), _fit_logistic(features, known, options))
-    return StackedScorer(corpus, tuple(ready), _fit_logistic(plain, known, options))
+        return FusedScorer(corpus, (*ready, *fit(opinions)), _fit_logistic(features, known, options), NAME)
+    return FusedScorer(corpus, tuple(ready), _fit_logistic(plain, known, options), NAME)
 
 
 def told_by(examples: Sequence[Example]) -> Iterator[Example]:
@@ -97,12 +83,6 @@ def told_by(examples: Sequence[Example]) -> Iterator[Example]:
     given = {(example.user, int(item)) for example in examples for item in example.candidates}
     yield from examples
     yield from (example for key, example in found.items() if key not in given)
-
-
-def _signals_of(corpus: Corpus, examples: Sequence[Example], signals: Sequence[ExampleScorer]) -> Features:
-    """The signals alone: few examples cannot tell what age or a long history mean."""
-    features = features_of(corpus, examples, signals)
-    return Features(features.names[: len(signals)], features.values[:, : len(signals)])
 
 
 def _helps(

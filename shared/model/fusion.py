@@ -3,7 +3,7 @@
 What is fitted elsewhere with a library for it is evaluated here with numpy alone, by training and serving alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,10 @@ class Features:
     names: tuple[str, ...]
     values: Floats
     """[rows, features]; not a number = not known."""
+
+    def chosen(self, names: Sequence[str]) -> "Features":
+        """Some of them, in this order; they must be among them."""
+        return Features(tuple(names), self.values[:, [self.names.index(name) for name in names]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from services.trainer.bootstrap import Resampling
 from services.trainer.corpora import open_corpus
 from services.trainer.corpus import TEST, Corpus
 from services.trainer.evaluation import Evaluation, EvaluationOptions, ExampleScorer, evaluate, spread_of
+from services.trainer.fusion import FusedScorer
 from services.trainer.opinions import LikingOdds, fit_quality
-from services.trainer.stacking import StackedScorer, StackingOptions, fit_stacked
+from services.trainer.stacking import NAME, StackingOptions, fit_stacked
 from shared.model.base import PACKAGED_ID, load_base
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
@@ -53,7 +54,7 @@ class Setup:
         """What needs no rows."""
         return (LikingOdds(), _RECENT, CosineScorer(self.vectors))
 
-    def stacked(self, corpus: Corpus) -> StackedScorer:
+    def stacked(self, corpus: Corpus) -> FusedScorer:
         """What is learnt of its training rows."""
         return fit_stacked(corpus, self.untrained(), lambda opinions: fit_quality(opinions, self.vectors), _OPTIONS)
 
@@ -76,8 +77,8 @@ def main() -> None:
         for name in [each for each in drawn if each.startswith(f"{shots}-shot ")]:
             corpus = setup.corpus(drawn[name])
             found.append(_measured(setup.stacked(corpus), corpus))
-        _line("stacked", str(shots), found)
-    _line("stacked", "all", [_measured(setup.stacked(whole), whole)])
+        _line(NAME, str(shots), found)
+    _line(NAME, "all", [_measured(setup.stacked(whole), whole)])
 
 
 def _setup(data: Path) -> Setup:
