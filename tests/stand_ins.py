@@ -127,6 +127,7 @@ class RankerStandIn(ranker_pb2_grpc.RankerServicer):
 
     probability: object = field(default=lambda number: 0.5)
     blended: bool = False
+    weighed: tuple[str, ...] = ("popularity", "log age")
     failing: Failing = field(default_factory=Failing)
     requests: list[ranker_pb2.RankRequest] = field(default_factory=list)
 
@@ -138,5 +139,10 @@ class RankerStandIn(ranker_pb2_grpc.RankerServicer):
             for each in request.candidates
         ]
         return ranker_pb2.RankResponse(
-            scores=scores, actions=["click"], model_version="stand-in", calibrated=False, blended=self.blended
+            scores=scores,
+            actions=["click"],
+            model_version="stand-in",
+            calibrated=False,
+            blended=self.blended,
+            weighed=self.weighed if self.blended else (),
         )

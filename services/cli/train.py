@@ -24,7 +24,7 @@ from services.trainer.evaluation import Evaluation
 from services.trainer.fitting import Around, DivergedError, NothingToLearnError
 from services.trainer.optional import MissingPackageError, require
 from services.trainer.recipe import RecipeError, TrainRecipe
-from services.trainer.recipes import QUICK, recipe_of
+from services.trainer.recipes import NAMES, QUICK, recipe_of
 from services.trainer.reports import LearningStep, Report, html_page, markdown_table
 from services.trainer.seeds import seed_runs
 from services.trainer.sources import open_source
@@ -115,7 +115,7 @@ class _Session:
             require("matplotlib")
         base = load_base(self._options.base)
         start = self._start(base)
-        trainings = list(self._trainings(recipe_of(self._options.recipe, base)))
+        trainings = list(self._trainings(self._recipe(base, start)))
         corpus = read_corpus(self._options, self._told)
         done = []
         for target, of_seed in trainings:
@@ -126,6 +126,15 @@ class _Session:
             self._show_spread(done)
         if self._options.seeds and self._group.leads:
             shutil.rmtree(self._work, ignore_errors=True)
+
+    def _recipe(self, base: Base, start: Start | None) -> TrainRecipe:
+        recipe = recipe_of(self._options.recipe, base)
+        if start is not None and self._options.recipe in NAMES:
+            recipe = start.shaping(recipe)
+        if self._options.rows is not None and recipe.fusion:
+            self._told.print("Few rows are to be learnt from, so no fusion is fitted on all of validation.")
+            recipe = replace(recipe, fusion=False)
+        return recipe
 
     def _start(self, base: Base) -> Start | None:
         if not self._options.start:

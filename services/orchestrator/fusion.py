@@ -30,10 +30,18 @@ class FusionWeights:
     interest: float = 0.8
     freshness_half_life_s: float = 2 * 86_400.0
 
-    def beside_fusion(self, usual: "FusionWeights") -> "FusionWeights":
-        """What is left to add to a probability that a fusion gave: by how much the caller wants things fresher (or
-        less fresh) than usual."""
-        return replace(self, popularity=0.0, freshness=self.freshness - usual.freshness, interest=0.0)
+    def beside_fusion(self, usual: "FusionWeights", weighed: frozenset[str]) -> "FusionWeights":
+        """What is left to add to a probability that a fusion of the signals `weighed` gave.
+
+        That is what it does not read (a fusion leaves out what told nothing where it was fitted), and by how much the
+        caller wants things fresher, or less fresh, than usual.
+        """
+        return replace(
+            self,
+            popularity=0.0 if "popularity" in weighed else self.popularity,
+            freshness=self.freshness - usual.freshness if "log age" in weighed else self.freshness,
+            interest=0.0,
+        )
 
 
 ACTION_VALUES: Mapping[str, float] = {

@@ -201,7 +201,7 @@ class Recommender:
         started = self._clock.monotonic()
         weights = replace(self.rules.weights, freshness=ask.freshness)
         if scores is not None and scores.blended:
-            weights, interests = weights.beside_fusion(self.rules.weights), {}
+            weights, interests = weights.beside_fusion(self.rules.weights, scores.weighed), {}
         scored = fuse(retrieved.candidates, scores, interests, weights, ask.now)
         sections = lay_out(scored, known, _shape(ask, known_user=bool(history)))
         if not sections and (journey.failed(Stage.RETRIEVAL) or not ask.narrowed):

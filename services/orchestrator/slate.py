@@ -168,7 +168,7 @@ class Retrieved:
 class Scores:
     """What a model said: `probabilities[i][a]` of candidate i for action a; None = that one was not scored.
 
-    `blended`: the first action's are a fusion's, which has weighed popularity, age and history already.
+    `blended`: the first action's are a fusion's, which has weighed the signals named in `weighed` already.
     """
 
     actions: Sequence[str]
@@ -177,6 +177,7 @@ class Scores:
     calibrated: bool
     compute_s: float
     blended: bool = False
+    weighed: frozenset[str] = frozenset()
 
 
 class Scored(NamedTuple):

@@ -161,6 +161,7 @@ class RankerClient:
             calibrated=response.calibrated,
             compute_s=duration_seconds(timings.tokenise) + duration_seconds(timings.compute),
             blended=response.blended,
+            weighed=frozenset(response.weighed),
         )
 
 

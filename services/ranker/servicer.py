@@ -77,6 +77,7 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
             model_version=model.manifest.version,
             calibrated=model.manifest.calibrated,
             blended=fused is not None,
+            weighed=() if fused is None or served.blend is None else served.blend.fusion.names,
         )
         response.timings.CopyFrom(_timings(ranked.timings, self._room.clock.monotonic() - began))
         return response
@@ -228,9 +229,11 @@ def _check_rank(request: ranker_pb2.RankRequest) -> None:
 def _check_signals(checks: Checks, request: ranker_pb2.RankRequest) -> None:
     bounds = {"published_at_seconds": (MIN_TIMESTAMP_S, MAX_TIMESTAMP_S), "retrieval_scores": (0, 1)}
     for name, (least, most) in bounds.items():
-        values = np.array(getattr(request.signals, name)[:])
-        if len(values) not in (0, len(request.candidates)):
+        given = getattr(request.signals, name)
+        if len(given) not in (0, len(request.candidates)):
             checks.fail(f"signals.{name}", "must be empty or have a number for each candidate")
+            continue
+        values = np.array(given[:MAX_CANDIDATES])
         for row in np.flatnonzero((values < least) | (values > most)):
             checks.number(f"signals.{name}[{row}]", values[row], least, most)
 

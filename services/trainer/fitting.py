@@ -137,7 +137,7 @@ class _Training:
         device = torch.device(around.processes.device)
         self._model = TrainingModel(base, recipe, len(corpus.actions), self._steps)
         if around.start is not None:
-            around.start.give_to(self._model)
+            around.start.give_to(self._model, corpus.actions)
         self._model.to(device)
         self._objective = objective_of(recipe, self._train, len(corpus.items)).to(device)
         self._optimizer = _optimizer(self._model, recipe)

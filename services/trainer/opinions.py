@@ -79,9 +79,9 @@ class Opinion:
 
 
 def opinions_in(examples: Iterable[Example]) -> Iterator[Opinion]:
-    """What examples tell by their histories and by the labels of the first action, 0 being a dislike."""
+    """What examples tell by their histories, oldest first, and by the labels of the first action, 0 being a dislike."""
     for example in examples:
-        for past in example.history:
+        for past in reversed(example.history):
             liked = opinion_of(past.action)
             if liked is not None:
                 yield Opinion(example.user, past.item, liked)

@@ -31,7 +31,8 @@ def named(name: str, base: Base) -> TrainRecipe:
     quick: users and items apart, every user compared with all items of the batch, which teaches most for the time;
         only the upper third of the layers is adapted and steps are few: minutes on two cores.
     two-tower: the same, all layers adapted and three passes over the data: for a GPU or an hour.
-    deep: candidates meet the user in the upper third. Start it from one of the others, whose weights it goes on with.
+    deep: candidates meet the user in the upper third. Start it from one of the others, whose weights it goes on
+        with (and whose adapter's shape it takes).
     """
     split = base.layers - max(1, base.layers // 3)
     upper = tuple(range(split, base.layers))

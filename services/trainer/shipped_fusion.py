@@ -6,7 +6,7 @@ the weights still hold.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from services.trainer.evaluation import ExampleScorer
 from services.trainer.fusion import ALONE, LOGISTIC, TREES, fit_fusion
 from services.trainer.item_knn import KnnOptions, fit_item_knn
 from services.trainer.nearest_source import NearestSource
+from services.trainer.scored_once import ScoredOnce
 from shared.logs import FIELDS
 from shared.model.blend import OF_THE_CROWD, RETRIEVAL, SIGNALS, Act, Ask, Blend, features_of
 from shared.model.crowd import Crowd, log_shares
@@ -68,17 +69,17 @@ def fit_shipped_fusion(
         return None
     users = np.repeat([example.user for example in examples], [len(example.candidates) for example in examples])
     nearest = None if vectors is None else NearestSource(vectors)
-    asks = list(asks_of(corpus, model, examples, nearest))
-    features = _telling(_all_features(crowd_of(corpus), asks, nearest))
+    said = ScoredOnce(model)
+    features = _telling(_all_features(crowd_of(corpus), asks_of(corpus, said, examples, nearest), nearest))
     if not features.names:
         return None
-    fusion = fit_fusion(features, labels, users, alone=np.concatenate([ask.probabilities for ask in asks]))
+    fusion = fit_fusion(features, labels, users, alone=np.concatenate(said.scores(examples)).astype(np.float64))
     losses = fusion.log_losses
     log.info("fusion fitted", extra={FIELDS: {"log_losses": dict(losses), "signals": features.names}})
     if not min(losses[LOGISTIC], losses[TREES]) < losses[ALONE]:
         return None
     reads_crowd = OF_THE_CROWD & set(fusion.names)
-    return Blend(fusion, crowd_of(_counted_to_the_test(corpus)) if reads_crowd else None)
+    return Blend(fusion, crowd_of(counted_to_the_test(corpus)) if reads_crowd else None)
 
 
 def crowd_of(corpus: Corpus) -> Crowd:
@@ -111,7 +112,7 @@ def asks_of(
         )
 
 
-def _all_features(crowd: Crowd, asks: Sequence[Ask], nearest: NearestSource | None) -> Features:
+def _all_features(crowd: Crowd, asks: Iterable[Ask], nearest: NearestSource | None) -> Features:
     """All candidates' signals, slate after slate."""
     names = tuple(name for name in SIGNALS if name != RETRIEVAL or nearest is not None)
     return Features(names, np.concatenate([features_of(names, crowd, ask).values for ask in asks]))
@@ -128,8 +129,11 @@ def _varies(column: Floats) -> bool:
     return len(known) > 0 and bool(np.ptp(known) > 0)
 
 
-def _counted_to_the_test(corpus: Corpus) -> Corpus:
-    """With what was chosen on validation slates from before the first test; where times are not known, as it is."""
+def counted_to_the_test(corpus: Corpus) -> Corpus:
+    """With what was chosen on validation slates from before the first test; where times are not known, as it is.
+
+    For what answers on test slates, and for what it is compared with there.
+    """
     tests = [name for name in corpus.splits if name != TRAIN and not name.startswith(VALID)]
     times = [example.time for name in tests for example in corpus.splits[name]]
     known = [time for time in times if time is not None]

@@ -25,14 +25,14 @@ from services.trainer.recipe import TrainRecipe
 from services.trainer.scored_once import ScoredOnce
 from services.trainer.served_scorer import ServedScorer
 from services.trainer.served_version import manifest_of, served_model, write_fitted
-from services.trainer.shipped_fusion import BlendedScorer, fit_shipped_fusion
+from services.trainer.shipped_fusion import BlendedScorer, counted_to_the_test, fit_shipped_fusion
 from services.trainer.starts import Start
 from shared.model.base import Base
-from shared.model.blend import Blend
+from shared.model.blend import RETRIEVAL, Blend
 from shared.model.manifest import Metric, ModelManifest, Origin, Platt
 from shared.model.packed import PackedBert
 from shared.model.placement import Placement
-from shared.model.versions import read_manifest
+from shared.model.versions import VersionError, read_manifest
 from shared.model.zero_shot import ZERO_SHOT, zero_shot_model
 
 
@@ -118,6 +118,8 @@ def train(corpus: Corpus, base: Base, recipe: TrainRecipe, target: Target, aroun
     around = around or Around()
     if recipe.fusion:
         require("sklearn")
+    if target.folder.exists() and not target.one_of_several:
+        raise VersionError(f"{target.name}/{target.version} exists already, and versions never change; choose another")
     started_at = around.clock.now()
     fitted = fit(corpus, base, recipe, target.work, around)
     made = _made(corpus, base, fitted, target, around.processes.device)
@@ -166,7 +168,8 @@ def _made(corpus: Corpus, base: Base, fitted: Fitted, target: Target, device: st
         vectors = model.vectors(compared.states(range(len(corpus.items))))
         blend = fit_shipped_fusion(corpus, scorer, vectors)
         if blend is not None:
-            blended = BlendedScorer(corpus, scorer, blend, NearestSource(vectors), name)
+            nearest = NearestSource(vectors) if RETRIEVAL in blend.fusion.names else None
+            blended = BlendedScorer(corpus, scorer, blend, nearest, name)
             scorer = replace(scorer, name=f"{name} without its fusion")
     manifest = manifest_of(fitted, base, target.name, target.version, calibration)
     return _Made(manifest, blend, _evaluations(corpus, scorer, blended, untrained))
@@ -200,14 +203,12 @@ def _evaluations(
 
     On validation the model alone is measured, since a blend was fitted there and knows the answers.
     """
-    popularity = fit_popularity(corpus)
+    before_valid, before_test = fit_popularity(corpus), fit_popularity(counted_to_the_test(corpus))
     found = []
     for split in [name for name, examples in corpus.splits.items() if name != TRAIN and examples]:
-        scorers = [scorer, untrained, popularity]
-        if split.startswith(VALID):
-            scorers.remove(untrained)
-        elif blended is not None:
-            scorers.insert(0, blended)
+        scorers = [scorer, before_valid]
+        if not split.startswith(VALID):
+            scorers = [*([] if blended is None else [blended]), scorer, untrained, before_test]
         found.append(tuple(evaluate(each, corpus, split) for each in scorers))
     return tuple(found)
 

@@ -48,12 +48,22 @@ def test_popularity_freshness_and_interest_each_lift_a_score():
 
 
 def test_beside_a_fusion_only_the_callers_wish_for_fresh_things_is_added():
-    usual = FusionWeights()
+    usual, weighed = FusionWeights(), frozenset({"model", "popularity", "log age"})
     item = make_candidate(1, popularity=0.5, published_at=NOW)
-    assert score_of(item, 0.3, {}, usual.beside_fusion(usual)) == pytest.approx(0.3)
-    fresher, staler = (FusionWeights(freshness=each).beside_fusion(usual) for each in (1.5, 0.0))
+    assert score_of(item, 0.3, {}, usual.beside_fusion(usual, weighed)) == pytest.approx(0.3)
+    fresher, staler = (FusionWeights(freshness=each).beside_fusion(usual, weighed) for each in (1.5, 0.0))
     assert score_of(item, 0.3, weights=staler) < 0.3 < score_of(item, 0.3, weights=fresher)
     assert score_of(make_candidate(1), 0.3, weights=fresher) == pytest.approx(0.3, abs=1e-3)
+
+
+def test_what_a_fusion_does_not_read_is_still_added():
+    usual = FusionWeights()
+    popular, new = make_candidate(1, popularity=0.5), make_candidate(1, published_at=NOW)
+    by_age = usual.beside_fusion(usual, frozenset({"model", "log age"}))
+    by_crowd = usual.beside_fusion(usual, frozenset({"model", "popularity"}))
+    assert score_of(popular, 0.3, weights=by_age) > 0.3 == pytest.approx(score_of(new, 0.3, weights=by_age))
+    assert score_of(new, 0.3, weights=by_crowd) > 0.3
+    assert score_of(popular, 0.3, weights=by_crowd) == pytest.approx(0.3, abs=1e-3)
 
 
 def test_only_what_a_fusion_gave_a_probability_counts_as_blended():

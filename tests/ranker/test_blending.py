@@ -86,6 +86,7 @@ async def test_a_caller_who_sends_nothing_more_gets_blended_answers_as_well_as_o
     alone = await plain.Rank(REQUEST, None)
     told = await blended_.Rank(REQUEST, None)
     assert (alone.blended, told.blended) == (False, True)
+    assert (tuple(alone.weighed), tuple(told.weighed)) == ((), blend.fusion.names)
     dated = ranker_pb2.RankRequest()
     dated.CopyFrom(REQUEST)
     dated.signals.published_at_seconds.extend([1_699_000_000, math.nan])
@@ -128,16 +129,25 @@ async def stub(start_ranker: StartRanker, open_test_channel: OpenChannel) -> ran
 async def test_every_wrong_signal_is_named(stub: ranker_pb2_grpc.RankerAsyncStub) -> None:
     request = ranker_pb2.RankRequest(candidates=[item(1), item(2), item(3)], now=Timestamp(nanos=-1))
     request.signals.published_at_seconds.extend([math.inf, 0, math.nan])
-    request.signals.retrieval_scores.extend([1.5, -0.5])
+    request.signals.retrieval_scores.extend([1.5, 0.5, -0.5])
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stub.Rank(request)
     assert _fields(reason_of(refused.value)) == {
         "signals.published_at_seconds[0]",
-        "signals.retrieval_scores",
         "signals.retrieval_scores[0]",
-        "signals.retrieval_scores[1]",
+        "signals.retrieval_scores[2]",
         "now",
     }
+
+
+async def test_signals_that_are_too_many_are_told_as_one_thing_however_wrong(
+    stub: ranker_pb2_grpc.RankerAsyncStub,
+) -> None:
+    request = ranker_pb2.RankRequest(candidates=[item(1)])
+    request.signals.retrieval_scores.extend([2.0] * 100_000)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.Rank(request)
+    assert _fields(reason_of(refused.value)) == {"signals.retrieval_scores"}
 
 
 def _fields(told: ServiceError) -> set[str]:

@@ -32,9 +32,9 @@ def test_newer_opinions_weigh_more_where_they_decay() -> None:
     assert newest_disliked[0] == -newest_liked[0]
 
 
-def test_examples_tell_opinions_by_history_and_by_labels_that_are_known() -> None:
+def test_examples_tell_opinions_oldest_first_and_by_labels_that_are_known() -> None:
     told = list(opinions_in([example("+.-")]))
-    assert told == [Opinion("u", 0, True), Opinion("u", 2, False), Opinion("u", 7, True), Opinion("u", 8, False)]
+    assert told == [Opinion("u", 2, False), Opinion("u", 0, True), Opinion("u", 7, True), Opinion("u", 8, False)]
 
 
 def test_quality_is_by_how_much_an_item_is_liked_more_often_than_its_users_like_things() -> None:

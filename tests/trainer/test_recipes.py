@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer.corpus import VALID
+from services.trainer.corpus import VALID, Example
 from services.trainer.fitting import Around, fit
 from services.trainer.recipe import RecipeError, TrainRecipe, write_recipe
 from services.trainer.recipes import DEEP, NAMES, QUICK, named, recipe_of
@@ -80,6 +80,37 @@ def test_a_version_tells_where_it_began_and_is_another_training(tiny_base: Base,
     origin = read_manifest(folder).origin
     assert origin is not None
     assert origin.settings["start"].startswith("news/v1 (")
+
+
+def test_another_scale_of_the_adapter_changes_nothing_of_where_it_begins(
+    tiny_base: Base, start: Start, tmp_path: Path
+) -> None:
+    wanted = begun(tiny_base, APART, start, tmp_path / "same")
+    for number, other in enumerate((replace(APART, alpha=64.0), replace(APART, rslora=True))):
+        np.testing.assert_allclose(begun(tiny_base, other, start, tmp_path / str(number)), wanted, atol=1e-4)
+
+
+def test_a_named_recipe_takes_the_shape_of_the_starts_adapter(tiny_base: Base, start: Start) -> None:
+    shaped = start.shaping(named(DEEP, tiny_base))
+    assert (shaped.rank, shaped.alpha, shaped.adapted_layers) == (APART.rank, APART.alpha, APART.adapted_layers)
+    assert set(shaped.targets) == set(APART.targets)
+    assert shaped.layout == named(DEEP, tiny_base).layout
+
+
+def test_actions_are_matched_by_name(tiny_base: Base, start: Start, tmp_path: Path) -> None:
+    """The start knows click and like."""
+    other = replace(CORPUS, actions=("share", "click"))
+    still = replace(APART, learning_rate=1e-12, heads_learning_rate=1e-12, most_steps=1, similarity_start=3.0)
+    heads = fit(other, tiny_base, still, tmp_path / "other", Around(start=start)).heads
+    known = fit(CORPUS, tiny_base, still, tmp_path / "known", Around(start=start)).heads
+    assert heads.similarity[0] == pytest.approx(3.0, abs=1e-4)
+    assert heads.similarity[1] == pytest.approx(float(known.similarity[0]), abs=1e-4)
+    one = replace(CORPUS, actions=("click",), splits={k: tuple(map(first_action, v)) for k, v in CORPUS.splits.items()})
+    assert fit(one, tiny_base, still, tmp_path / "one", Around(start=start)).heads.similarity.shape == (1,)
+
+
+def first_action(example: Example) -> Example:
+    return replace(example, labels=example.labels[:, :1])
 
 
 @pytest.mark.parametrize(

@@ -27,15 +27,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from homepage.types.v1 import event_pb2 as homepage_dot_types_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhomepage/ranker/v1/ranker.proto\x12\x12homepage.ranker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhomepage/types/v1/event.proto\"a\n\x08ItemText\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x11\n\tpublisher\x18\x05 \x01(\t\"\x8e\x01\n\x0bHistoryText\x12*\n\x04item\x18\x01 \x01(\x0b\x32\x1c.homepage.ranker.v1.ItemText\x12)\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x19.homepage.types.v1.Action\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf1\x01\n\x0bRankRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12\x30\n\x07history\x18\x03 \x03(\x0b\x32\x1f.homepage.ranker.v1.HistoryText\x12\x30\n\ncandidates\x18\x04 \x03(\x0b\x32\x1c.homepage.ranker.v1.ItemText\x12\x35\n\x07signals\x18\x05 \x01(\x0b\x32$.homepage.ranker.v1.CandidateSignals\x12\'\n\x03now\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x10\x43\x61ndidateSignals\x12\x1c\n\x14published_at_seconds\x18\x01 \x03(\x01\x12\x18\n\x10retrieval_scores\x18\x02 \x03(\x01\"\xc1\x01\n\x0cRankResponse\x12\x32\n\x06scores\x18\x01 \x03(\x0b\x32\".homepage.ranker.v1.CandidateScore\x12\x0f\n\x07\x61\x63tions\x18\x02 \x03(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x12\n\ncalibrated\x18\x04 \x01(\x08\x12\x30\n\x07timings\x18\x05 \x01(\x0b\x32\x1f.homepage.ranker.v1.RankTimings\x12\x0f\n\x07\x62lended\x18\x06 \x01(\x08\"=\n\x0e\x43\x61ndidateScore\x12\x15\n\rprobabilities\x18\x01 \x03(\x02\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\"\xae\x02\n\x0bRankTimings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08tokenise\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x63omputed_tokens\x18\x04 \x01(\x05\x12\x19\n\x11\x63\x61\x63hed_candidates\x18\x05 \x01(\x05\x12(\n\x05other\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x62\x61tch_tokens\x18\x08 \x01(\x05\"J\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x05items\x18\x02 \x03(\x0b\x32\x1c.homepage.ranker.v1.ItemText\"q\n\rEmbedResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x1d.homepage.ranker.v1.Embedding\x12\x19\n\x11\x65mbedding_version\x18\x02 \x01(\t\x12\x12\n\ndimensions\x18\x03 \x01(\x05\"1\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.homepage.ranker.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.homepage.ranker.v1.ModelState\x12\x0f\n\x07\x61\x63tions\x18\x04 \x03(\t\x12\x12\n\ncalibrated\x18\x05 \x01(\x08\x12\x19\n\x11\x65mbedding_version\x18\x06 \x01(\t\x12\x13\n\x0bsplit_depth\x18\x07 \x01(\x05\x12-\n\tloaded_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07metrics\x18\t \x03(\x0b\x32\x1f.homepage.ranker.v1.ModelMetric\x12\x10\n\x08surfaces\x18\n \x03(\t\x12\x0f\n\x07\x66\x61ilure\x18\x0b \x01(\t\"*\n\x0bModelMetric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"F\n\x14\x41\x63tivateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07surface\x18\x03 \x01(\t\"A\n\x15\x41\x63tivateModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.homepage.ranker.v1.Model\"&\n\x16\x44\x65\x61\x63tivateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x19\n\x17\x44\x65\x61\x63tivateModelResponse*\x89\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_ACTIVE\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x32\xd0\x03\n\x06Ranker\x12I\n\x04Rank\x12\x1f.homepage.ranker.v1.RankRequest\x1a .homepage.ranker.v1.RankResponse\x12L\n\x05\x45mbed\x12 .homepage.ranker.v1.EmbedRequest\x1a!.homepage.ranker.v1.EmbedResponse\x12[\n\nListModels\x12%.homepage.ranker.v1.ListModelsRequest\x1a&.homepage.ranker.v1.ListModelsResponse\x12\x64\n\rActivateModel\x12(.homepage.ranker.v1.ActivateModelRequest\x1a).homepage.ranker.v1.ActivateModelResponse\x12j\n\x0f\x44\x65\x61\x63tivateModel\x12*.homepage.ranker.v1.DeactivateModelRequest\x1a+.homepage.ranker.v1.DeactivateModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhomepage/ranker/v1/ranker.proto\x12\x12homepage.ranker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhomepage/types/v1/event.proto\"a\n\x08ItemText\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x11\n\tpublisher\x18\x05 \x01(\t\"\x8e\x01\n\x0bHistoryText\x12*\n\x04item\x18\x01 \x01(\x0b\x32\x1c.homepage.ranker.v1.ItemText\x12)\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x19.homepage.types.v1.Action\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf1\x01\n\x0bRankRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12\x30\n\x07history\x18\x03 \x03(\x0b\x32\x1f.homepage.ranker.v1.HistoryText\x12\x30\n\ncandidates\x18\x04 \x03(\x0b\x32\x1c.homepage.ranker.v1.ItemText\x12\x35\n\x07signals\x18\x05 \x01(\x0b\x32$.homepage.ranker.v1.CandidateSignals\x12\'\n\x03now\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x10\x43\x61ndidateSignals\x12\x1c\n\x14published_at_seconds\x18\x01 \x03(\x01\x12\x18\n\x10retrieval_scores\x18\x02 \x03(\x01\"\xd2\x01\n\x0cRankResponse\x12\x32\n\x06scores\x18\x01 \x03(\x0b\x32\".homepage.ranker.v1.CandidateScore\x12\x0f\n\x07\x61\x63tions\x18\x02 \x03(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x12\n\ncalibrated\x18\x04 \x01(\x08\x12\x30\n\x07timings\x18\x05 \x01(\x0b\x32\x1f.homepage.ranker.v1.RankTimings\x12\x0f\n\x07\x62lended\x18\x06 \x01(\x08\x12\x0f\n\x07weighed\x18\x07 \x03(\t\"=\n\x0e\x43\x61ndidateScore\x12\x15\n\rprobabilities\x18\x01 \x03(\x02\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\"\xae\x02\n\x0bRankTimings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08tokenise\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x63omputed_tokens\x18\x04 \x01(\x05\x12\x19\n\x11\x63\x61\x63hed_candidates\x18\x05 \x01(\x05\x12(\n\x05other\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x62\x61tch_tokens\x18\x08 \x01(\x05\"J\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x05items\x18\x02 \x03(\x0b\x32\x1c.homepage.ranker.v1.ItemText\"q\n\rEmbedResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x1d.homepage.ranker.v1.Embedding\x12\x19\n\x11\x65mbedding_version\x18\x02 \x01(\t\x12\x12\n\ndimensions\x18\x03 \x01(\x05\"1\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.homepage.ranker.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.homepage.ranker.v1.ModelState\x12\x0f\n\x07\x61\x63tions\x18\x04 \x03(\t\x12\x12\n\ncalibrated\x18\x05 \x01(\x08\x12\x19\n\x11\x65mbedding_version\x18\x06 \x01(\t\x12\x13\n\x0bsplit_depth\x18\x07 \x01(\x05\x12-\n\tloaded_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07metrics\x18\t \x03(\x0b\x32\x1f.homepage.ranker.v1.ModelMetric\x12\x10\n\x08surfaces\x18\n \x03(\t\x12\x0f\n\x07\x66\x61ilure\x18\x0b \x01(\t\"*\n\x0bModelMetric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"F\n\x14\x41\x63tivateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07surface\x18\x03 \x01(\t\"A\n\x15\x41\x63tivateModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.homepage.ranker.v1.Model\"&\n\x16\x44\x65\x61\x63tivateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x19\n\x17\x44\x65\x61\x63tivateModelResponse*\x89\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_ACTIVE\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x32\xd0\x03\n\x06Ranker\x12I\n\x04Rank\x12\x1f.homepage.ranker.v1.RankRequest\x1a .homepage.ranker.v1.RankResponse\x12L\n\x05\x45mbed\x12 .homepage.ranker.v1.EmbedRequest\x1a!.homepage.ranker.v1.EmbedResponse\x12[\n\nListModels\x12%.homepage.ranker.v1.ListModelsRequest\x1a&.homepage.ranker.v1.ListModelsResponse\x12\x64\n\rActivateModel\x12(.homepage.ranker.v1.ActivateModelRequest\x1a).homepage.ranker.v1.ActivateModelResponse\x12j\n\x0f\x44\x65\x61\x63tivateModel\x12*.homepage.ranker.v1.DeactivateModelRequest\x1a+.homepage.ranker.v1.DeactivateModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'homepage.ranker.v1.ranker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=2227
-  _globals['_MODELSTATE']._serialized_end=2364
+  _globals['_MODELSTATE']._serialized_start=2244
+  _globals['_MODELSTATE']._serialized_end=2381
   _globals['_ITEMTEXT']._serialized_start=151
   _globals['_ITEMTEXT']._serialized_end=248
   _globals['_HISTORYTEXT']._serialized_start=251
@@ -45,33 +45,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANDIDATESIGNALS']._serialized_start=639
   _globals['_CANDIDATESIGNALS']._serialized_end=713
   _globals['_RANKRESPONSE']._serialized_start=716
-  _globals['_RANKRESPONSE']._serialized_end=909
-  _globals['_CANDIDATESCORE']._serialized_start=911
-  _globals['_CANDIDATESCORE']._serialized_end=972
-  _globals['_RANKTIMINGS']._serialized_start=975
-  _globals['_RANKTIMINGS']._serialized_end=1277
-  _globals['_EMBEDREQUEST']._serialized_start=1279
-  _globals['_EMBEDREQUEST']._serialized_end=1353
-  _globals['_EMBEDRESPONSE']._serialized_start=1355
-  _globals['_EMBEDRESPONSE']._serialized_end=1468
-  _globals['_EMBEDDING']._serialized_start=1470
-  _globals['_EMBEDDING']._serialized_end=1519
-  _globals['_LISTMODELSREQUEST']._serialized_start=1521
-  _globals['_LISTMODELSREQUEST']._serialized_end=1579
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1581
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1669
-  _globals['_MODEL']._serialized_start=1672
-  _globals['_MODEL']._serialized_end=1974
-  _globals['_MODELMETRIC']._serialized_start=1976
-  _globals['_MODELMETRIC']._serialized_end=2018
-  _globals['_ACTIVATEMODELREQUEST']._serialized_start=2020
-  _globals['_ACTIVATEMODELREQUEST']._serialized_end=2090
-  _globals['_ACTIVATEMODELRESPONSE']._serialized_start=2092
-  _globals['_ACTIVATEMODELRESPONSE']._serialized_end=2157
-  _globals['_DEACTIVATEMODELREQUEST']._serialized_start=2159
-  _globals['_DEACTIVATEMODELREQUEST']._serialized_end=2197
-  _globals['_DEACTIVATEMODELRESPONSE']._serialized_start=2199
-  _globals['_DEACTIVATEMODELRESPONSE']._serialized_end=2224
-  _globals['_RANKER']._serialized_start=2367
-  _globals['_RANKER']._serialized_end=2831
+  _globals['_RANKRESPONSE']._serialized_end=926
+  _globals['_CANDIDATESCORE']._serialized_start=928
+  _globals['_CANDIDATESCORE']._serialized_end=989
+  _globals['_RANKTIMINGS']._serialized_start=992
+  _globals['_RANKTIMINGS']._serialized_end=1294
+  _globals['_EMBEDREQUEST']._serialized_start=1296
+  _globals['_EMBEDREQUEST']._serialized_end=1370
+  _globals['_EMBEDRESPONSE']._serialized_start=1372
+  _globals['_EMBEDRESPONSE']._serialized_end=1485
+  _globals['_EMBEDDING']._serialized_start=1487
+  _globals['_EMBEDDING']._serialized_end=1536
+  _globals['_LISTMODELSREQUEST']._serialized_start=1538
+  _globals['_LISTMODELSREQUEST']._serialized_end=1596
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1598
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1686
+  _globals['_MODEL']._serialized_start=1689
+  _globals['_MODEL']._serialized_end=1991
+  _globals['_MODELMETRIC']._serialized_start=1993
+  _globals['_MODELMETRIC']._serialized_end=2035
+  _globals['_ACTIVATEMODELREQUEST']._serialized_start=2037
+  _globals['_ACTIVATEMODELREQUEST']._serialized_end=2107
+  _globals['_ACTIVATEMODELRESPONSE']._serialized_start=2109
+  _globals['_ACTIVATEMODELRESPONSE']._serialized_end=2174
+  _globals['_DEACTIVATEMODELREQUEST']._serialized_start=2176
+  _globals['_DEACTIVATEMODELREQUEST']._serialized_end=2214
+  _globals['_DEACTIVATEMODELRESPONSE']._serialized_start=2216
+  _globals['_DEACTIVATEMODELRESPONSE']._serialized_end=2241
+  _globals['_RANKER']._serialized_start=2384
+  _globals['_RANKER']._serialized_end=2848
 # @@protoc_insertion_point(module_scope)

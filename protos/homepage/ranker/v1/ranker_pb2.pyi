@@ -222,13 +222,14 @@ class RankResponse(_message.Message):
     CALIBRATED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     BLENDED_FIELD_NUMBER: _builtins.int
+    WEIGHED_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """Version of the model that answered."""
     calibrated: _builtins.bool
     """True: probabilities were fitted to observed behaviour. False: they order candidates, but are not rates."""
     blended: _builtins.bool
-    """True: the first action's probability is that of the version's fusion, which has weighed popularity, age, history and
-    what else it reads beside the model; nothing of that is to be added again. False: it is the model's own.
+    """True: the first action's probability is that of the version's fusion, which has weighed what `weighed` names; nothing
+    of that is to be added again. False: it is the model's own.
     """
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateScore]:
@@ -242,6 +243,12 @@ class RankResponse(_message.Message):
     def timings(self) -> Global___RankTimings:
         """Where the time went."""
 
+    @_builtins.property
+    def weighed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Signals that the fusion reads: "model", "popularity", "item-kNN", "log age", "log history", "retrieval"; empty unless
+        blended.
+        """
+
     def __init__(
         self,
         *,
@@ -251,10 +258,11 @@ class RankResponse(_message.Message):
         calibrated: _builtins.bool = ...,
         timings: Global___RankTimings | None = ...,
         blended: _builtins.bool = ...,
+        weighed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "blended", b"blended", "calibrated", b"calibrated", "model_version", b"model_version", "scores", b"scores", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "blended", b"blended", "calibrated", b"calibrated", "model_version", b"model_version", "scores", b"scores", "timings", b"timings", "weighed", b"weighed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
