@@ -259,6 +259,7 @@ def tune(  # noqa: PLR0913  # one parameter per option is how typer reads them
     recipe: Recipe = "quick",
     rows: RowsPath = None,
     label_action: LabelAction = "click",
+    same_second: SameSecond = False,
     base: BaseModel = "all-MiniLM-L6-v2",
     device: Device = "auto",
 ) -> None:
@@ -276,7 +277,19 @@ def tune(  # noqa: PLR0913  # one parameter per option is how typer reads them
     """
     from services.cli import tune as tunes  # as above
 
-    options = tunes.TuneOptions(data, out, trials, minutes, space, recipe, rows, label_action, base, device)
+    options = tunes.TuneOptions(
+        data=data,
+        out=out,
+        trials=trials,
+        minutes=minutes,
+        space=space,
+        recipe=recipe,
+        rows=rows,
+        label_action=label_action,
+        same_second=same_second,
+        base=base,
+        device=device,
+    )
     raise typer.Exit(tunes.run(options, console(), console(errors=True)))
 
 

@@ -42,6 +42,9 @@ def describe_command(
     label_action: Annotated[
         str, typer.Option(help="What a label of 1 says was done. Ratings always have likes.")
     ] = "click",
+    same_second: Annotated[
+        bool, typer.Option("--same-second", help="Histories keep acts of the very second of their slate.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")] = False,
 ) -> None:
     """Count what is in a data set: users, items, acts, texts, splits, histories, and what was dropped.
@@ -55,7 +58,7 @@ def describe_command(
         homepage data describe ./ml-latest-small
         homepage data describe ./my-data --label-action like --json | jq .splits
     """
-    raise typer.Exit(run(path, CorpusOptions(label_action=label_action), json=json))
+    raise typer.Exit(run(path, CorpusOptions(label_action=label_action, same_second=same_second), json=json))
 
 
 @app.command("export")
@@ -68,6 +71,7 @@ def export_command(
 
     Pages that were served, what was done on them, and the items. Users are pseudonyms; what users did not allow to be
     trained on is not in it. The folder does not follow the log: delete it when a user in it is erased.
+    Only you may open it, until you change its mode.
     To services with TLS set HOMEPAGE_TRAINER_UPSTREAM_TLS_CA, and for mutual TLS …_CERTIFICATE and …_KEY.
 
     [bold]Examples[/]

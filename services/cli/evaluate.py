@@ -10,13 +10,15 @@ import typer
 from rich.console import Console
 
 from services.cli.references import place_of
+from services.cli.report import write_atomically
 from services.cli.train import EXIT_INTERRUPTED, EXIT_OK, DeviceChoice, refused
 from services.trainer.assembly import CorpusOptions
 from services.trainer.assessment import AssessedModel, Assessment, Entrant, Extras, NoSuchSplitError
 from services.trainer.corpus import Corpus
+from services.trainer.evaluation import Evaluation
 from services.trainer.gate import Evidence
 from services.trainer.limited import limited
-from services.trainer.lineup import Baselines, lineup_of
+from services.trainer.lineup import Baselines, counted_for, known_in_training, lineup_of
 from services.trainer.mirror import copy_version
 from services.trainer.optional import MissingPackageError, require
 from services.trainer.reports import Report, Robustness, as_json, data_line, html_page, markdown_table, slices_table
@@ -103,7 +105,7 @@ def run(options: EvaluateOptions, out: Console, told: Console) -> int:
     try:
         _evaluate(options, out, told)
     except KeyboardInterrupt:
-        told.print("\nInterrupted; nothing was written.")
+        told.print("\nInterrupted; what was asked for is not all there.")
         return EXIT_INTERRUPTED
     except _FOR_THE_CALLER as error:
         return refused(error, told)
@@ -114,11 +116,14 @@ def _evaluate(options: EvaluateOptions, out: Console, told: Console) -> None:
     _check(options)
     contestants = _contestants(options)
     with told.status("Reading the data …"):
-        corpus = _corpus(options)
-    assessment = Assessment(corpus, options.split, options.seed)
+        whole = _corpus(options)
+    # The limit is on what is measured, not on what is counted.
+    corpus = whole if options.limit is None else limited(whole, options.limit, options.seed)
+    counted = counted_for(whole, options.split)
     models = _Models(options.base, _placement(options.device))
+    assessment = Assessment(corpus, counted, options.split, models.zero_shot, options.seed)
     with told.status("Preparing the baselines …") as status:
-        lineup = lineup_of(corpus, options.baselines, models.zero_shot, options.seed)
+        lineup = lineup_of(corpus, counted, options.baselines, models.zero_shot, options.seed)
         assessment.add_baselines(lineup, lambda name: status.update(f"Scoring {name} …"))
         extras = Extras(options.robustness, options.outputs.evidence is not None)
         assessed: list[AssessedModel] = []
@@ -131,14 +136,14 @@ def _evaluate(options: EvaluateOptions, out: Console, told: Console) -> None:
     report = Report(
         title=f"{corpus.name}, split {options.split}",
         evaluations=tuple(assessment.evaluations),
-        seeds=_over_seeds(manifests, assessment),
+        seeds=_over_seeds(manifests, assessed, assessment.evaluations),
         robustness=tuple(Robustness(each.measured.scorer, each.shifts) for each in assessed if each.shifts),
     )
     _print(report, options.outputs, out)
-    _write(report, options.outputs, out)
     if options.outputs.evidence is not None:
         champion = None if contestants.champion is None else assessed[contestants.champion]
         _write_evidence(assessment.evidence(assessed[0], champion), options.outputs.evidence, out)
+    _write(report, options.outputs, out)
 
 
 def _check(options: EvaluateOptions) -> None:
@@ -147,6 +152,8 @@ def _check(options: EvaluateOptions) -> None:
         raise EvaluateError("there is nothing to measure; name a model with --model, or baselines")
     if options.outputs.evidence is not None and len(options.models) != 1:
         raise EvaluateError("evidence is of one model; name it with one --model")
+    if options.outputs.evidence is not None and known_in_training(options.split):
+        raise EvaluateError(f"versions are fitted to answers of the split {options.split!r}; take evidence on a test")
     if options.against and options.outputs.evidence is None:
         raise EvaluateError("--against says what evidence compares with; write some with --evidence")
     for path in options.outputs.files:
@@ -161,18 +168,22 @@ def _check(options: EvaluateOptions) -> None:
 
 
 def _contestants(options: EvaluateOptions) -> _Contestants:
-    """Reads their manifests, so that what is misspelt is told at once."""
-    models = [_place(reference, options.registry) for reference in dict.fromkeys(options.models)]
-    champion = None
-    if options.outputs.evidence is not None:
-        rivals = [_place(options.against, options.registry)] if options.against else _serving(models[0])
-        labels = [_label(place) for place in models]
-        models += [rival for rival in rivals if _label(rival) not in labels]
-        champion = len(models) - 1 if rivals else None
-    for place in models:
-        if place is not None:
-            place.manifest()
-    return _Contestants(tuple(models), champion)
+    """Reads their manifests, so that what is misspelt is told at once; a version named twice is one row."""
+    models = _different([_place(reference, options.registry) for reference in options.models])
+    if options.outputs.evidence is None:
+        return _Contestants(tuple(models))
+    rivals = [_place(options.against, options.registry)] if options.against else _serving(models[0])
+    models = _different([*models, *rivals])
+    return _Contestants(tuple(models), len(models) - 1 if rivals else None)
+
+
+def _different(places: Sequence[Place | None]) -> list[Place | None]:
+    found: dict[str, Place | None] = {}
+    for place in places:
+        other = found.setdefault(_label(place), place)
+        if place is not None and other is not None and place.manifest() != other.manifest():
+            raise EvaluateError(f"two different versions are called {_label(place)}; give one of them another name")
+    return list(found.values())
 
 
 def _place(reference: str, registry: str) -> Place | None:
@@ -195,8 +206,7 @@ def _corpus(options: EvaluateOptions) -> Corpus:
     reading = CorpusOptions(
         label_action=options.label_action, same_second=options.same_second, max_history=options.max_history
     )
-    corpus = open_source(options.data, reading)
-    return corpus if options.limit is None else limited(corpus, options.limit, options.seed)
+    return open_source(options.data, reading)
 
 
 def _placement(device: DeviceChoice) -> Placement:
@@ -233,12 +243,16 @@ class _Models:
             return Entrant(load_version(folder, self._base, self._packed), load_blend(folder))
 
 
-def _over_seeds(manifests: Sequence[ModelManifest], assessment: Assessment) -> tuple[SeedRuns, ...]:
+def _over_seeds(
+    manifests: Sequence[ModelManifest], assessed: Sequence[AssessedModel], evaluations: Sequence[Evaluation]
+) -> tuple[SeedRuns, ...]:
     """Versions that differ in their seed alone, and, where they were blended, their blends."""
-    groups = [[f"{each.name}/{each.version}" for each in group] for group in same_but_seed(manifests)]
-    groups += [[assessment.blend_name(name) for name in names] for names in groups]
-    rows = {each.scorer: each for each in assessment.evaluations}
-    return tuple(seed_runs([rows[name] for name in names]) for names in groups if rows.keys() >= {*names})
+    of_version = {(each.name, each.version): found for each, found in zip(manifests, assessed, strict=True)}
+    rows = {each.scorer: each for each in evaluations}
+    groups = [[of_version[each.name, each.version] for each in group] for group in same_but_seed(manifests)]
+    measured = [[each.measured for each in group] for group in groups]
+    measured += [[each.blended for each in group if each.blended is not None] for group in groups]
+    return tuple(seed_runs([rows[each.scorer] for each in group]) for group in measured if group)
 
 
 def _print(report: Report, outputs: Outputs, out: Console) -> None:
@@ -253,16 +267,16 @@ def _print(report: Report, outputs: Outputs, out: Console) -> None:
 
 def _write(report: Report, outputs: Outputs, out: Console) -> None:
     if outputs.json is not None:
-        outputs.json.write_bytes(as_json(report))
+        write_atomically(outputs.json, as_json(report).decode())
     if outputs.html is not None:
-        outputs.html.write_text(html_page(report), encoding="utf-8")
+        write_atomically(outputs.html, html_page(report))
     for path in (outputs.json, outputs.html):
         if path is not None:
             out.print(f"Written: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_evidence(evidence: Evidence, path: Path, out: Console) -> None:
-    path.write_bytes(encoded(evidence))
+    write_atomically(path, encoded(evidence).decode())
     rival = "nobody, since nothing serves" if evidence.champion is None else evidence.champion.version
     wording = f"Evidence of {evidence.candidate.version} against {rival}: {path}"
     out.print(wording, highlight=False, markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from services.trainer.event_log import EventLog
-from services.trainer.exported_log import refuse_existing, write_exported
+from services.trainer.exported_log import make_way, write_exported
 from services.trainer.log_reader import LogReadError, ReadLimits, read_log
 from services.trainer.settings import TrainerSettings
 from shared.client import ChannelOptions, open_channel
@@ -31,7 +31,7 @@ class ExportOptions:
 def run(options: ExportOptions, out: Console, told: Console) -> int:
     """Exports and counts; the process's status: 0, or 1 when it cannot be done."""
     try:
-        refuse_existing(options.out)
+        make_way(options.out)
         credentials = channel_credentials(load(TrainerSettings))
         with told.status("Reading the event log …"):
             log = asyncio.run(_read(options, credentials))

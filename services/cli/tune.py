@@ -40,6 +40,7 @@ class TuneOptions:
     """A file, or a name of services.trainer.recipes."""
     rows: Path | None = None
     label_action: str = "click"
+    same_second: bool = False
     base: str = PACKAGED_ID
     device: DeviceChoice = "auto"
 
@@ -63,10 +64,18 @@ def run(options: TuneOptions, out: Console, told: Console) -> int:
 def _tune(options: TuneOptions, processes: Processes, out: Console, told: Console) -> None:
     if options.out.suffix not in _FORMATS:
         raise RecipeError(f"--out is {options.out}; name a file that ends in .toml or .json")
+    if any(given is not None and _same(options.out, given) for given in (Path(options.recipe), options.space)):
+        raise RecipeError(f"--out is {options.out}, which the search starts from; name another file")
     base = load_base(options.base)
     recipe = recipe_of(options.recipe, base)
     space = read_space(options.space, recipe) if options.space else default_space(recipe, base)
-    reading = TrainOptions(options.data, options.out.parent, rows=options.rows, label_action=options.label_action)
+    reading = TrainOptions(
+        data=options.data,
+        out=options.out.parent,
+        rows=options.rows,
+        label_action=options.label_action,
+        same_second=options.same_second,
+    )
     corpus = read_corpus(reading, told)
     limits = Limits(options.trials, 60 * options.minutes if options.minutes is not None else float("inf"))
     work = options.out.parent / f".tuning-{options.out.stem}"
@@ -82,6 +91,10 @@ def _tune(options: TuneOptions, processes: Processes, out: Console, told: Consol
         markup=False,
         soft_wrap=True,
     )
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def trial_line(end: TrialEnd, metric: str) -> str:

@@ -6,6 +6,9 @@ Models come one after another and are let go of; what stays of each are its figu
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.trainer.baselines import fit_popularity
 from services.trainer.bootstrap import Resampling
 from services.trainer.corpus import Corpus
@@ -20,16 +23,16 @@ from services.trainer.evaluation import (
 )
 from services.trainer.fusion import fit_fused
 from services.trainer.gate import POPULARITY, Evidence, VersionFigures, of_baseline
-from services.trainer.lineup import Lineup, blend_split
+from services.trainer.lineup import Lineup, blend_split, known_in_training
 from services.trainer.nearest_source import NearestSource
 from services.trainer.robustness import Shift, robustness
 from services.trainer.scored_once import ScoredOnce
-from services.trainer.served_scorer import ServedScorer
+from services.trainer.served_scorer import ServedScorer, column_of
 from services.trainer.shipped_fusion import BlendedScorer
 from services.trainer.slate_latency import slate_latency
 from shared.clock import Clock
 from shared.datasets import Item
-from shared.model.blend import Blend
+from shared.model.blend import RETRIEVAL, Blend
 from shared.model.manifest import Metric
 from shared.model.ranking_model import RankingModel
 
@@ -72,11 +75,32 @@ class Extras:
     latency: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """An entrant, ready to score."""
+
+    served: ServedScorer
+    alone: ScoredOnce
+    """The same: the model without the fusion."""
+    answers: ScoredOnce
+    """What is measured as the version's; `alone` where a fusion has no part in it."""
+
+
 class Assessment:
     """Measures scorers on a split and keeps their figures in the order in which they came."""
 
-    def __init__(self, corpus: Corpus, split: str, seed: int = 0) -> None:
-        """`seed` draws intervals, changed texts and the slates of the latency.
+    def __init__(
+        self, corpus: Corpus, counted: Corpus, split: str, zero_shot: Callable[[], RankingModel], seed: int = 0
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            corpus: has the split.
+            counted: see services.trainer.lineup.counted_for; what the evidence's popularity is counted on.
+            split: what is measured on.
+            zero_shot: makes the untrained two-tower model, by which the library of most versions is searched; not
+                called where no fusion reads that.
+            seed: draws intervals, changed texts and the slates of the latency.
 
         Raises:
             NoSuchSplitError: when there is none of that name, or it is empty.
@@ -84,7 +108,10 @@ class Assessment:
         if not corpus.splits.get(split):
             there = ", ".join(corpus.splits) or "no splits"
             raise NoSuchSplitError(f"{corpus.name} has no examples in a split {split!r}; it has {there}")
-        self._corpus, self._split, self._seed = corpus, split, seed
+        self._corpus, self._counted, self._split, self._seed = corpus, counted, split, seed
+        self._zero_shot = zero_shot
+        self._zero_shot_vectors: NDArray[np.float32] | None = None
+        """Of the corpus' items; None = not made yet."""
         self._options = EvaluationOptions(resampling=Resampling(seed=seed))
         self._lineup = Lineup()
         self._blend_on: str | None = None
@@ -105,54 +132,69 @@ class Assessment:
 
         `told` hears the name of each before.
         """
-        self._lineup = lineup
+        self._lineup, self._zero_shot_vectors = lineup, lineup.vectors
         self._blend_on = blend_split(self._corpus, self._split) if lineup.signals else None
         for scorer in lineup.rows:
             told(scorer.name)
             self._measured(scorer)
         if self._blend_on is not None:
             told("fusion")
-            self._measured(fit_fused(self._corpus, self._blend_on, lineup.signals))
+            self._blended(self._blend_on, (), "fusion")
 
     def add_model(self, entrant: Entrant, extras: Extras, clock: Clock) -> AssessedModel:
         """Measures a version as it is served, without the fusion that it may have, and blended with the lineup's
-        signals."""
-        model = self._model(self._corpus, entrant)
-        alone = ScoredOnce(model)
-        served = ScoredOnce(self._served(self._corpus, entrant, alone))
-        measured = self._measured(served)
-        if entrant.blend is not None:
-            self._measured(alone)
+        signals.
+
+        A fusion knows the answers of the splits that versions are fitted on: there the model is measured alone. So it
+        is where the corpus' action is not the model's first, which is the one that a fusion answers.
+        """
+        reading = self._read(self._corpus, entrant)
+        measured = self._measured(reading.answers)
+        if reading.answers is not reading.alone:
+            self._measured(reading.alone)
         blended = None
         if self._blend_on is not None:
-            signals = (alone, *self._lineup.signals)
-            blended = self._measured(fit_fused(self._corpus, self._blend_on, signals, self.blend_name(entrant.name)))
+            blended = self._blended(self._blend_on, (reading.alone,), self.blend_name(entrant.name))
 
-        def reading(items: Sequence[Item]) -> ExampleScorer:
+        def read(items: Sequence[Item]) -> ExampleScorer:
             if items is self._corpus.items:
-                return served
-            changed = replace(self._corpus, items=tuple(items))
-            return self._served(changed, entrant, self._model(changed, entrant))
+                return reading.answers
+            return self._read(replace(self._corpus, items=tuple(items)), entrant).answers
 
-        shifts = robustness(reading, self._corpus, self._split, self._seed) if extras.robustness else ()
-        latency = slate_latency(model, self._corpus, self._split, clock, self._seed) if extras.latency else None
+        shifts = robustness(read, self._corpus, self._split, self._seed) if extras.robustness else ()
+        served = reading.served
+        latency = slate_latency(served, self._corpus, self._split, clock, self._seed) if extras.latency else None
         return AssessedModel(measured, blended, shifts, latency)
 
-    def _model(self, corpus: Corpus, entrant: Entrant) -> ServedScorer:
-        name = entrant.name if entrant.blend is None else f"{entrant.name} without its fusion"
-        return ServedScorer(corpus, entrant.model, name)
+    def _read(self, corpus: Corpus, entrant: Entrant) -> _Reading:
+        blend = entrant.blend if column_of(entrant.model.manifest, corpus) == 0 else None
+        name = entrant.name if blend is None else f"{entrant.name} without its fusion"
+        served = ServedScorer(corpus, entrant.model, name)
+        alone = ScoredOnce(served)
+        if blend is None or known_in_training(self._split):
+            return _Reading(served, alone, alone)
+        nearest = None
+        if RETRIEVAL in blend.fusion.names:
+            nearest = NearestSource(served.vectors() if entrant.model.two_tower else self._searched_by(corpus))
+        return _Reading(served, alone, ScoredOnce(BlendedScorer(corpus, alone, blend, nearest, entrant.name)))
 
-    def _served(self, corpus: Corpus, entrant: Entrant, model: ExampleScorer) -> ExampleScorer:
-        """Retrieval's signal is known where item vectors were made; no fusion needs it."""
-        if entrant.blend is None:
-            return model
-        nearest = None if self._lineup.vectors is None else NearestSource(self._lineup.vectors)
-        return BlendedScorer(corpus, model, entrant.blend, nearest, entrant.name)
+    def _searched_by(self, corpus: Corpus) -> NDArray[np.float32]:
+        """The zero-shot model's vectors [items, width]; those of the items as they are, once."""
+        if corpus is not self._corpus:
+            return ServedScorer(corpus, self._zero_shot()).vectors()
+        if self._zero_shot_vectors is None:
+            self._zero_shot_vectors = ServedScorer(corpus, self._zero_shot()).vectors()
+        return self._zero_shot_vectors
+
+    def _blended(self, fitted_on: str, models: tuple[ExampleScorer, ...], name: str) -> Measured:
+        """Signals that are counted are fitted on as they were before validation, and read as they are by now."""
+        fused = fit_fused(self._corpus, fitted_on, (*models, *self._lineup.signals), name)
+        return self._measured(replace(fused, signals=(*models, *self._lineup.late_signals)))
 
     def evidence(self, candidate: AssessedModel, champion: AssessedModel | None) -> Evidence:
         """What the gate judges by: both measured here, and the differences between them on the same examples."""
         resampling = self._options.resampling
-        popularity = measure(fit_popularity(self._corpus), self._corpus, self._split, self._options)
+        popularity = measure(fit_popularity(self._counted), self._corpus, self._split, self._options)
         figures = evaluation_of(candidate.measured, resampling).metrics
         theirs = of_baseline(POPULARITY, evaluation_of(popularity, resampling).metrics)
         latency = () if candidate.latency is None else (candidate.latency,)

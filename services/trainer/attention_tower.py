@@ -3,6 +3,8 @@ there is its score (DIN, Zhou et al., 2018). Only two small matrices and a few n
 
 Vectors are turned onto their principal directions and evened out a little first: small matrices then do, and learn
 fast. A user without history gets 0 for everything: what is liked by all is for other signals to tell.
+
+Nothing is fitted to the answers of validation; but they choose which step is kept: the one that does best there.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from services.trainer.baselines import POSITIVE_ACTS, Scores
 from services.trainer.corpus import TRAIN, VALID, Corpus, Example, Past
 from services.trainer.prediction import measured
+from services.trainer.recipe import MetricName
 from shared.model.text import NEGATIVE_ACTIONS
 
 Floats = NDArray[np.float32]
@@ -58,7 +61,8 @@ class AttentionTowerOptions:
     weight_decay: float = 1e-2
     """Of the matrices."""
     evaluate_every: int = 100
-    """Steps; the best on validation is kept, where there is one."""
+    """Steps; the best on validation is kept, where there is one: by nDCG@10, or, where no slate has both labels, by AUC
+    over all candidates."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -114,7 +118,8 @@ def fit_attention_tower(
     gives the same tower on the same machine.
 
     Args:
-        corpus: labels of the first action count. The split "valid", where there is one, says when it was best.
+        corpus: labels of the first action count. The split "valid", where there is one, says which step is kept, and
+            no more.
         vectors: [items, width] of corpus.items, of length 1.
         options: None = the defaults.
 
@@ -125,15 +130,24 @@ def fit_attention_tower(
     learning = _Learning(corpus, principal(vectors, options.width, options.evening), options)
     valid = corpus.splits.get(VALID, ())
     valid = valid[:: -(-len(valid) // _VALIDATED) or 1]
+    metric = _telling(valid)
     best, highest = None, -np.inf
     for step in range(1, options.steps + 1):
         learning.step()
-        if valid and (step % options.evaluate_every == 0 or step == options.steps):
+        if metric is not None and (step % options.evaluate_every == 0 or step == options.steps):
             tower = learning.tower()
-            reached = measured("ndcg@10", [each[:, None] for each in tower.scores(valid)], valid)
+            reached = measured(metric, [each[:, None] for each in tower.scores(valid)], valid)
             if reached > highest:
                 best, highest = tower, reached
     return best or learning.tower()
+
+
+def _telling(valid: Sequence[Example]) -> MetricName | None:
+    """The metric that can tell steps apart; None where there is but one label, and nothing can."""
+    labels = [set(np.unique(example.labels[:, 0]).tolist()) for example in valid]
+    if any({0.0, 1.0} <= each for each in labels):
+        return "ndcg@10"
+    return "auc" if {0.0, 1.0} <= set().union(*labels) else None
 
 
 def principal(vectors: Floats, width: int, evening: float) -> Floats:

@@ -12,6 +12,8 @@ Users are the log's pseudonyms, times unix seconds.
 """
 
 import json
+import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +25,11 @@ from services.trainer.event_log import EventLog, LoggedAct, LoggedPage
 from shared.datasets import DatasetError, Interaction
 from shared.datasets.jsonlines import ITEMS_FILE, read_items
 from shared.datasets.rows import Place, numbered_lines
-from shared.model.folders import flush_folder, temporary_sibling, write_flushed
+from shared.model.folders import TEMPORARY, flush_folder, temporary_sibling, write_flushed
 
 _ACTS, _PAGES, _DROPPED = "acts.jsonl", "pages.jsonl", "dropped.json"
+_FOR_THE_OWNER = 0o700
+"""Mode of the folder, while it is written and after: it holds what users did."""
 
 Read = TypeVar("Read")
 
@@ -36,20 +40,20 @@ def is_exported(folder: Path) -> bool:
 
 
 def write_exported(folder: Path, log: EventLog) -> None:
-    """Writes the log to a new folder, which appears whole or not at all.
+    """Writes the log to a new folder, which appears whole or not at all, and which only its owner may open.
 
     Raises:
         DatasetError: when there is something at `folder` already.
         OSError: when the disk fails or is full.
     """
-    refuse_existing(folder)
+    make_way(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = temporary_sibling(folder)
-    unfinished.mkdir()
+    unfinished.mkdir(mode=_FOR_THE_OWNER)
     try:
-        write_flushed(unfinished / ITEMS_FILE, _lines(asdict(item) for item in log.items))
-        write_flushed(unfinished / _ACTS, _lines(map(_act_row, log.acts)))
-        write_flushed(unfinished / _PAGES, _lines(map(_page_row, log.pages)))
+        _write_rows(unfinished / ITEMS_FILE, map(asdict, log.items))
+        _write_rows(unfinished / _ACTS, map(_act_row, log.acts))
+        _write_rows(unfinished / _PAGES, map(_page_row, log.pages))
         write_flushed(unfinished / _DROPPED, json.dumps(dict(log.dropped)).encode())
         flush_folder(unfinished)
         unfinished.rename(folder)
@@ -59,10 +63,22 @@ def write_exported(folder: Path, log: EventLog) -> None:
     flush_folder(folder.parent)
 
 
-def refuse_existing(folder: Path) -> None:
-    """Raises DatasetError when there is something at `folder`."""
+def make_way(folder: Path) -> None:
+    """Removes what a killed export to `folder` left. Of two exports to one folder, the later one goes on.
+
+    Raises:
+        DatasetError: when there is something at `folder`.
+        OSError: when what was left cannot be removed.
+    """
     if folder.exists():
         raise DatasetError(f"{folder}: exists already; an exported log is never changed, so name a new folder")
+    if not folder.parent.is_dir():
+        return
+    left = re.compile(re.escape(f"{TEMPORARY}{folder.name}-") + "[0-9a-f]{16}")
+    for each in list(folder.parent.iterdir()):
+        if left.fullmatch(each.name):
+            # Under another name first, so that no export that is still at work makes half a folder a whole one.
+            shutil.rmtree(each.rename(temporary_sibling(folder)))
 
 
 def read_exported(folder: Path) -> EventLog:
@@ -80,8 +96,13 @@ def read_exported(folder: Path) -> EventLog:
     )
 
 
-def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One by one: a log may be large."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _act_row(act: LoggedAct) -> dict[str, Any]:

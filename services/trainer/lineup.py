@@ -1,7 +1,8 @@
 """Who stands in a table beside the models: what they must beat, and what may be blended with them.
 
-All that is counted or fitted here is so on the training period, so that a blend may be fitted on validation slates:
-no signal of it was fitted to their answers.
+A blend is fitted on validation slates, so its signals are counted on what was before them: none knows their answers.
+What scores the test is counted again up to the test, as the tables of a shipped fusion are: of all in the table nobody
+knows more than another.
 """
 
 import math
@@ -19,6 +20,7 @@ from services.trainer.evaluation import ExampleScorer
 from services.trainer.item_knn import fit_item_knn
 from services.trainer.scored_once import ScoredOnce
 from services.trainer.served_scorer import ServedScorer
+from services.trainer.shipped_fusion import counted_to_the_test
 from shared.model.ranking_model import RankingModel
 
 Baselines = Literal["all", "quick", "none"]
@@ -33,38 +35,57 @@ class Lineup:
 
     rows: tuple[ExampleScorer, ...] = ()
     signals: tuple[ExampleScorer, ...] = ()
-    """What blends read, some of the rows among them; empty = nothing is blended."""
+    """What blends are fitted on; empty = nothing is blended."""
+    late_signals: tuple[ExampleScorer, ...] = ()
+    """The same in that order, counted up to what is measured: what blends then read. Rows are among them."""
     vectors: NDArray[np.float32] | None = None
     """[items, width], of length 1, where they were made: what a library is searched by."""
 
 
-def lineup_of(corpus: Corpus, which: Baselines, zero_shot: Callable[[], RankingModel], seed: int) -> Lineup:
+def known_in_training(split: str) -> bool:
+    """Whether a version may have been fitted to the answers of a split: its weights, calibration or fusion."""
+    return split.startswith((TRAIN, VALID))
+
+
+def counted_for(corpus: Corpus, split: str) -> Corpus:
+    """With the events that all may count whose scores of `split` are compared: those before the first test, or before
+    validation where the split is no test."""
+    return corpus if known_in_training(split) else counted_to_the_test(corpus)
+
+
+def lineup_of(
+    corpus: Corpus, counted: Corpus, which: Baselines, zero_shot: Callable[[], RankingModel], seed: int
+) -> Lineup:
     """The baselines of a corpus; all of them take minutes for 10,000 items on a CPU.
 
     Args:
-        corpus: what they are counted and fitted on.
+        corpus: what signals are counted on where blends are fitted, and what the tower learns from.
+        counted: see `counted_for`; what the rows are counted on.
         which: all, or fewer.
         zero_shot: makes the untrained two-tower model; not called where nothing reads it.
         seed: of the random one and of the tower.
     """
     if which == "none":
         return Lineup()
-    counted: tuple[ExampleScorer, ...] = (
-        fit_popularity(corpus),
-        fit_recent_popularity(corpus),
-        fit_item_knn(corpus),
-    )
+    late = _counts(counted)
     if which == "quick":
-        return Lineup((RandomScorer(seed), *map(ScoredOnce, counted)))
+        return Lineup((RandomScorer(seed), *late))
+    early = late if counted.events is corpus.events else _counts(corpus)
     model = zero_shot()
     served = ServedScorer(corpus, model, "zero-shot served")
-    vectors = model.vectors(served.states(range(len(corpus.items))))
+    vectors = served.vectors()
     # The next baseline that reads item vectors belongs here.
-    compared = (CosineScorer(vectors), *_towers(corpus, vectors, seed))
-    signals = tuple(map(ScoredOnce, (*counted, *compared)))
+    compared = tuple(map(ScoredOnce, (CosineScorer(vectors), *_towers(corpus, vectors, seed))))
     # What was disliked means one thing among films seen and another among the rest: a blend weighs both sides.
     likes = ScoredOnce(CosineScorer(vectors, dislike_weight=0.0, name="cosine to likes"))
-    return Lineup((RandomScorer(seed), *signals, served), (*signals, likes), vectors)
+    rows = (RandomScorer(seed), *late, *compared, served)
+    return Lineup(rows, (*early, *compared, likes), (*late, *compared, likes), vectors)
+
+
+def _counts(corpus: Corpus) -> tuple[ExampleScorer, ...]:
+    """Those that need the events alone."""
+    fitted: tuple[ExampleScorer, ...] = (fit_popularity(corpus), fit_recent_popularity(corpus), fit_item_knn(corpus))
+    return tuple(map(ScoredOnce, fitted))
 
 
 def _towers(corpus: Corpus, vectors: NDArray[np.float32], seed: int) -> tuple[ExampleScorer, ...]:
@@ -79,7 +100,7 @@ def _towers(corpus: Corpus, vectors: NDArray[np.float32], seed: int) -> tuple[Ex
 def blend_split(corpus: Corpus, split: str) -> str | None:
     """Where blends for `split` are fitted: on validation slates of the same kind ("valid-popular" for "test-popular"),
     else on all of them. None where there are none with both labels, or they come after or are what is measured."""
-    if split.startswith((TRAIN, VALID)):
+    if known_in_training(split):
         return None
     kind = split.partition("-")[2]
     for name in (f"{VALID}-{kind}", VALID):

@@ -13,7 +13,7 @@ from string import Template
 from typing import Any
 
 from services.trainer.evaluation import LOWER_IS_BETTER, Evaluation, SliceCounts
-from services.trainer.robustness import Shift
+from services.trainer.robustness import Shift, robustness_rows
 from services.trainer.seeds import SeedFigure, SeedRuns
 from shared.model.manifest import Metric
 from shared.model.records import encoded
@@ -86,11 +86,14 @@ def _tells(evaluations: Sequence[Evaluation], name: str, slice_: str) -> bool:
 def slices_table(evaluations: Sequence[Evaluation]) -> str:
     """nDCG@10 in markdown, one row for each slice, one column for each scorer; AUC over all candidates together where
     impressions have no ranking of their own."""
-    ranked = any(each.metric(_NDCG) for each in evaluations)
-    name = _NDCG if ranked else _POOLED_AUC
+    name = _metric_of_slices(evaluations)
     head = [f"{name} by slice", "impressions", *(_escaped(each.scorer) for each in evaluations)]
     rows = [_slice_row(counts, evaluations, name) for counts in evaluations[0].counts]
     return _markdown([head, ["---"] * len(head), *([_escaped(row[0]), *row[1:]] for row in rows)])
+
+
+def _metric_of_slices(evaluations: Iterable[Evaluation]) -> str:
+    return _NDCG if any(each.metric(_NDCG) for each in evaluations) else _POOLED_AUC
 
 
 def data_line(evaluation: Evaluation) -> str:
@@ -111,9 +114,10 @@ def html_page(report: Report) -> str:
     if len({(each.fingerprint, each.split) for each in report.evaluations}) != 1:
         raise ValueError("a report shows evaluations of one split of one data set, and at least one")
     first = report.evaluations[0]
+    of_slices = _metric_of_slices(report.evaluations)
     plots = [
         _plot("Calibration", lambda axes: _draw_calibration(axes, report.evaluations)),
-        _plot("nDCG@10 by length of history", lambda axes: _draw_by_history(axes, report.evaluations)),
+        _plot(f"{of_slices} by length of history", lambda axes: _draw_by_history(axes, report.evaluations, of_slices)),
     ]
     if report.learning:
         plots.append(_plot("Learning curve", lambda axes: _draw_learning(axes, report)))
@@ -125,9 +129,10 @@ def html_page(report: Report) -> str:
         title=escape(report.title),
         data=escape(data_line(first)),
         figures=_html_table(["scorer", *names], figures),
+        metric_of_slices=of_slices,
         slices=_html_table(
             ["slice", "impressions", *(each.scorer for each in report.evaluations)],
-            [_slice_row(counts, report.evaluations, _NDCG) for counts in first.counts],
+            [_slice_row(counts, report.evaluations, of_slices) for counts in first.counts],
         ),
         plots="\n".join(plots),
     )
@@ -174,11 +179,7 @@ def _markdown(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _robustness_section(robustness: Robustness) -> str:
-    head = ["change of titles", "mean |change of p|", "nDCG@10 before", "nDCG@10 lost"]
-    rows = [
-        [each.change, f"{each.mean_abs_change:.4f}", f"{each.ndcg:.4f}", f"{each.ndcg_loss:+.4f}"]
-        for each in robustness.shifts
-    ]
+    head, *rows = robustness_rows(robustness.shifts)
     return f"<h2>Robustness of {escape(robustness.scorer)}</h2>\n{_html_table(head, rows)}"
 
 
@@ -215,18 +216,18 @@ def _draw_calibration(axes: Any, evaluations: Iterable[Evaluation]) -> None:
     axes.legend()
 
 
-def _draw_by_history(axes: Any, evaluations: Sequence[Evaluation]) -> None:
+def _draw_by_history(axes: Any, evaluations: Sequence[Evaluation], name: str) -> None:
     slices = [each.slice for each in evaluations[0].counts if each.slice.startswith(_HISTORY)]
     for each in evaluations:
-        found = [(slice_, each.metric(_NDCG, slice_)) for slice_ in slices]
+        found = [(slice_, each.metric(name, slice_)) for slice_ in slices]
         points = [(slice_.removeprefix(_HISTORY), metric) for slice_, metric in found if metric is not None]
         below = [metric.value - (metric.value if metric.low is None else metric.low) for _, metric in points]
         above = [(metric.value if metric.high is None else metric.high) - metric.value for _, metric in points]
         # A percentile interval need not hold its figure; an error bar must.
         ends = [[max(0.0, end) for end in side] for side in (below, above)]
-        names, values = [name for name, _ in points], [metric.value for _, metric in points]
-        axes.errorbar(names, values, yerr=ends, marker="o", capsize=3, label=each.scorer)
-    axes.set(xlabel="entries in the user's history", ylabel="nDCG@10")
+        lengths, values = [length for length, _ in points], [metric.value for _, metric in points]
+        axes.errorbar(lengths, values, yerr=ends, marker="o", capsize=3, label=each.scorer)
+    axes.set(xlabel="entries in the user's history", ylabel=name)
     axes.legend()
 
 

@@ -2,7 +2,7 @@
 else altogether. The same slates are scored twice, with the items as they are and with items whose titles were changed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from services.trainer.corpus import Corpus
 from services.trainer.evaluation import ExampleScorer
-from services.trainer.ranking_metrics import Slates, slate_figures, slates_of
+from services.trainer.ranking_metrics import Slates, placements, slate_figures, slates_of
 from shared.datasets import Item, WorldConfig, generate_world
 
 ScorerFactory = Callable[[Sequence[Item]], ExampleScorer]
@@ -31,9 +31,11 @@ class Shift:
     change: str
     mean_abs_change: float
     """Mean |difference| of candidates' scores; of probabilities where the scorer gives some."""
-    ndcg: float
-    """nDCG@10 as it was."""
-    ndcg_loss: float
+    metric: str
+    """ndcg@10, or pooled_auc (over all candidates together) where no impression has a ranking of its own."""
+    before: float | None
+    """The metric as it was; None where all labels are alike and there is nothing to measure."""
+    lost: float | None
     """By how much it fell; below 0 where it rose."""
 
 
@@ -113,22 +115,41 @@ def robustness(make: ScorerFactory, corpus: Corpus, split: str, seed: int = 0) -
     return tuple(_shift(name, before, scored(items)) for name, items in changed)
 
 
-def robustness_markdown(shifts: Iterable[Shift]) -> str:
-    """A markdown table."""
-    rows = [
-        f"| {each.change} | {each.mean_abs_change:.4f} | {each.ndcg:.4f} | {each.ndcg_loss:+.4f} |" for each in shifts
+def robustness_rows(shifts: Sequence[Shift]) -> list[list[str]]:
+    """A table of at least one change, its head first."""
+    metric = shifts[0].metric
+    head = ["change of titles", "mean abs. change of p", f"{metric} before", f"{metric} lost"]
+    cells = [
+        [each.change, f"{each.mean_abs_change:.4f}", _cell(each.before, ".4f"), _cell(each.lost, "+.4f")]
+        for each in shifts
     ]
-    head = ["| change of titles | mean abs. change of p | nDCG@10 before | nDCG@10 lost |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows]) + "\n"
+    return [head, *cells]
+
+
+def robustness_markdown(shifts: Sequence[Shift]) -> str:
+    """The same in markdown."""
+    head, *rows = (f"| {' | '.join(row)} |" for row in robustness_rows(shifts))
+    return "\n".join([head, "|---|---|---|---|", *rows]) + "\n"
+
+
+def _cell(figure: float | None, form: str) -> str:
+    return "–" if figure is None else format(figure, form)
 
 
 def _shift(name: str, before: Slates, after: Slates) -> Shift:
-    ndcg = _mean_ndcg(before)
-    return Shift(name, float(np.abs(after.scores - before.scores).mean()), ndcg, ndcg - _mean_ndcg(after))
+    metric, was = _quality(before)
+    _, became = _quality(after)
+    lost = was - became if was is not None and became is not None else None
+    return Shift(name, float(np.abs(after.scores - before.scores).mean()), metric, was, lost)
 
 
-def _mean_ndcg(slates: Slates) -> float:
-    """0 where no slate has both labels."""
-    figures = slate_figures(slates, (10,), ()).ndcg[0]
-    counted = figures[np.isfinite(figures)]
-    return float(counted.mean()) if len(counted) else 0.0
+def _quality(slates: Slates) -> tuple[str, float | None]:
+    """The metric that these labels allow, and its value; None where they are all alike."""
+    ndcg = slate_figures(slates, (10,), ()).ndcg[0]
+    if np.isfinite(ndcg).any():
+        return "ndcg@10", float(np.nanmean(ndcg))
+    known = slates.labelled()
+    positive = known.labels > 0
+    if positive.all() or not positive.any():
+        return "pooled_auc", None
+    return "pooled_auc", float(placements(known.scores, positive)[positive].mean())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from services.trainer.batches import tokenise
 from services.trainer.corpus import Corpus, Example
+from shared.model.manifest import ModelManifest
 from shared.model.ranking_model import Group, ItemState, RankingModel
 
 _EXAMPLES_AT_ONCE = {"cpu": 32, "cuda": 256}
@@ -19,9 +20,14 @@ MOST_STATE_BYTES = 1 << 30
 """Kept of items; at split depth 4 of the packaged base that holds 30,000 of them, of vectors 700,000."""
 
 
+def column_of(manifest: ModelManifest, corpus: Corpus) -> int:
+    """Which of a model's actions is measured: the corpus' first, or the model's own first where it does not know it."""
+    wanted = corpus.actions[0]
+    return manifest.actions.index(wanted) if wanted in manifest.actions else 0
+
+
 class ServedScorer:
-    """A model version as the ranker serves it. Its scores are probabilities of the corpus' first action, or of the
-    model's own first where the model does not know that action."""
+    """A model version as the ranker serves it. Its scores are probabilities of the action of `column_of`."""
 
     probabilistic = True
 
@@ -33,8 +39,7 @@ class ServedScorer:
         self.name = name or f"{manifest.name}/{manifest.version}"
         self._model = model
         self._tokens = tokenise(corpus, model.base.tokenizer, manifest.layout)
-        wanted = corpus.actions[0]
-        self._column = manifest.actions.index(wanted) if wanted in manifest.actions else 0
+        self._column = column_of(manifest, corpus)
         self._kept: dict[int, ItemState] = {}
         """By row of the item, the one that was not read for longest first."""
         self._kept_bytes = 0
@@ -65,6 +70,10 @@ class ServedScorer:
         self._kept_bytes += sum(state.nbytes for state in new)
         self._forget()
         return [found[row] for row in asked]
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Of all items of the corpus, [items, width], of length 1; only a two-tower model has any."""
+        return self._model.vectors(self.states(range(len(self._tokens.candidates))))
 
     def _forget(self) -> None:
         while self._kept_bytes > self._most_bytes:

@@ -140,5 +140,5 @@ def counted_to_the_test(corpus: Corpus) -> Corpus:
     if len(known) < len(times):
         return corpus
     until = min(known, default=np.inf)
-    later = [event for event in choices(corpus.splits[VALID], corpus.actions[0]) if event.time < until]
+    later = [event for event in choices(corpus.splits.get(VALID, ()), corpus.actions[0]) if event.time < until]
     return replace(corpus, events=(*corpus.events, *later))

@@ -165,7 +165,7 @@ def _made(corpus: Corpus, base: Base, fitted: Fitted, target: Target, device: st
     blend, blended = None, None
     if fitted.recipe.fusion and corpus.splits.get(VALID):
         compared = served if model.two_tower else untrained
-        vectors = model.vectors(compared.states(range(len(corpus.items))))
+        vectors = compared.vectors()
         blend = fit_shipped_fusion(corpus, scorer, vectors)
         if blend is not None:
             nearest = NearestSource(vectors) if RETRIEVAL in blend.fusion.names else None

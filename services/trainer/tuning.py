@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import torch
+
 from services.trainer.corpus import VALID, Corpus
 from services.trainer.distributed import Processes
 from services.trainer.fitting import Around, DivergedError, NothingToLearnError, fit
@@ -21,6 +23,7 @@ from services.trainer.search_space import Between, OneOf, Space, Value, value_in
 from services.trainer.tracking import Observers, Point
 from shared.clock import Clock, SystemClock
 from shared.model.base import Base
+from shared.model.folders import flush_folder, temporary_sibling, write_flushed
 from shared.model.records import RecordError, encoded
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ _SEEDS_APART = 100_003
 """So that searches of neighbouring seeds share no draws."""
 _DIGITS = 4
 """That drawn numbers are rounded to: a recipe is read by people."""
+
+Outcome = Literal["finished", "fell behind", "cannot be trained"]
+"""The last: its values do not go together, its loss is not finite, or it does not fit into the device's memory."""
 
 
 class NothingFoundError(RuntimeError):
@@ -66,10 +72,10 @@ class TrialEnd:
     number: int
     """From 1."""
     trials: int
-    outcome: Literal["finished", "fell behind", "cannot be trained"]
+    outcome: Outcome
     values: Mapping[str, Value]
     metric: float | None
-    """None = it was never measured."""
+    """The best that was measured; None = it never was."""
     best: float | None
     """Of all that finished."""
     best_number: int
@@ -123,12 +129,28 @@ def tune(task: Task, limits: Limits, around: Surroundings) -> Tuned:
 
 
 def write_tuned(path: Path, tuned: Tuned) -> None:
-    """Writes the recipe as `homepage train` reads it; in TOML with a line that says where it comes from."""
-    write_recipe(path, tuned.recipe)
-    if path.suffix == ".toml":
-        found = f"trial {tuned.number} of {tuned.trials}, {tuned.recipe.metric} {tuned.metric:.4f} on {VALID}"
-        origin = f"# {found}; data {json.dumps(tuned.corpus)}, fingerprint {tuned.fingerprint}\n"
-        path.write_bytes(origin.encode() + path.read_bytes())
+    """Writes the recipe as `homepage train` reads it; in TOML with a line that says where it comes from.
+
+    The file appears, or is replaced, whole or not at all.
+
+    Raises:
+        OSError: when the disk fails or is full.
+    """
+    unfinished = Path(f"{temporary_sibling(path)}{path.suffix}")  # the suffix says in which format
+    try:
+        write_recipe(unfinished, tuned.recipe)
+        origin = _origin(tuned) if path.suffix == ".toml" else ""
+        write_flushed(unfinished, origin.encode() + unfinished.read_bytes())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
+
+
+def _origin(tuned: Tuned) -> str:
+    found = f"trial {tuned.number} of {tuned.trials}, {tuned.recipe.metric} {tuned.metric:.4f} on {VALID}"
+    return f"# {found}; data {json.dumps(tuned.corpus)}, fingerprint {tuned.fingerprint}\n"
 
 
 class _Watch(Observers):
@@ -188,6 +210,7 @@ class _Search:
     def _try(self, done: int) -> None:
         """The trial after `done` others."""
         import optuna
+        from optuna.trial import TrialState
 
         seed = (self._task.recipe.seed * _SEEDS_APART + done) % 2**32
         self._study.sampler = optuna.samplers.TPESampler(seed=seed)
@@ -197,29 +220,28 @@ class _Search:
         trial.set_user_attr(_NUMBER, done + 1)
         values = {name: self._drawn(trial, name, part) for name, part in self._task.space.items()}
         trial.set_user_attr(_VALUES, values)
-        folder = self._around.work / f"trial-{_digest(values)}"
+        folder = self._around.work / f"trial-{self._study.study_name}-{_digest(values)}"
         started = self._around.clock.monotonic()
-        metric, state = self._fitted(trial, values, folder)
-        self._study.tell(trial, metric, state)
+        metric, outcome = self._fitted(trial, values, folder)
+        # What does not finish is one thing to the next trials: they learn from it.
+        self._study.tell(trial, metric, TrialState.COMPLETE if outcome == "finished" else TrialState.PRUNED)
         shutil.rmtree(folder, ignore_errors=True)
         self._ended_here += 1
-        self._tell(done + 1, values, self._around.clock.monotonic() - started)
+        self._tell(done + 1, outcome, values, self._around.clock.monotonic() - started)
 
-    def _fitted(
-        self, trial: "optuna.Trial", values: Mapping[str, Value], folder: Path
-    ) -> "tuple[float | None, optuna.trial.TrialState]":
-        """The metric, and how the trial ended."""
+    def _fitted(self, trial: "optuna.Trial", values: Mapping[str, Value], folder: Path) -> tuple[float | None, Outcome]:
+        """The metric where the trial came to its end, and how it ended."""
         import optuna
-        from optuna.trial import TrialState
 
         try:
             recipe = with_values(self._task.recipe, values)
             watch = _Watch(trial, recipe.batch_slates, self._before_it_was_killed(trial))
             around = Around(self._around.processes, watch, self._around.clock)
-            return fit(self._task.corpus, self._task.base, recipe, folder, around).best_metric, TrialState.COMPLETE
-        except (optuna.TrialPruned, RecordError, RecipeError, DivergedError):
-            # It fell behind, or its values do not go together: the next trials learn from that.
-            return None, TrialState.PRUNED
+            return fit(self._task.corpus, self._task.base, recipe, folder, around).best_metric, "finished"
+        except optuna.TrialPruned:
+            return None, "fell behind"
+        except (RecordError, RecipeError, DivergedError, torch.OutOfMemoryError):
+            return None, "cannot be trained"
 
     def _before_it_was_killed(self, trial: "optuna.Trial") -> Mapping[int, float]:
         """What a trial of the same place and values had reported."""
@@ -231,13 +253,9 @@ class _Search:
         return {}
 
     def _begin_with_the_recipe(self) -> None:
-        own = {name: value_in(self._task.recipe, name) for name in self._task.space}
-        if all(_holds(part, own[name]) for name, part in self._task.space.items()):
-            chosen = {
-                name: json.dumps(own[name]) if isinstance(part, OneOf) else own[name]
-                for name, part in self._task.space.items()
-            }
-            self._study.enqueue_trial(chosen)
+        own = {name: _known_as(part, value_in(self._task.recipe, name)) for name, part in self._task.space.items()}
+        if None not in own.values():
+            self._study.enqueue_trial(own)
 
     def _drawn(self, trial: "optuna.Trial", name: str, part: Between | OneOf) -> Value:
         if isinstance(part, OneOf):
@@ -247,11 +265,8 @@ class _Search:
         drawn = trial.suggest_float(name, part.low, part.high, log=part.log)
         return min(max(float(f"{drawn:.{_DIGITS}g}"), part.low), part.high)
 
-    def _tell(self, number: int, values: Mapping[str, Value], seconds: float) -> None:
-        from optuna.trial import TrialState
-
+    def _tell(self, number: int, outcome: Outcome, values: Mapping[str, Value], seconds: float) -> None:
         trial = self._ended()[-1]
-        finished = trial.state == TrialState.COMPLETE
         seen = trial.intermediate_values.values()
         best = self._best_trial()
         each = self._passed() / self._ended_here
@@ -260,9 +275,9 @@ class _Search:
             TrialEnd(
                 number=number,
                 trials=self._limits.trials,
-                outcome="finished" if finished else "fell behind" if seen else "cannot be trained",
+                outcome=outcome,
                 values=values,
-                metric=trial.value if finished else max(seen, default=None),
+                metric=trial.value if outcome == "finished" else max(seen, default=None),
                 best=best.value if best else None,
                 best_number=best.user_attrs[_NUMBER] if best else 0,
                 seconds=seconds,
@@ -274,7 +289,9 @@ class _Search:
     def _best(self) -> Tuned:
         best = self._best_trial()
         if best is None or best.value is None:
-            raise NothingFoundError("no trial was finished; give the search more time, or lower learning rates")
+            raise NothingFoundError(
+                "no trial was finished; give the search more time, lower learning rates or smaller batches"
+            )
         recipe = with_values(self._task.recipe, best.user_attrs[_VALUES])
         corpus = self._task.corpus
         return Tuned(recipe, best.user_attrs[_NUMBER], len(self._ended()), best.value, corpus.name, corpus.fingerprint)
@@ -286,16 +303,22 @@ class _Search:
         return self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
     def _best_trial(self) -> "optuna.trial.FrozenTrial | None":
-        """The first of those with the greatest metric."""
-        finished = [trial for trial in self._ended() if trial.value is not None]
+        """The first of those that finished with the greatest metric: what ended early has its last report for one."""
+        from optuna.trial import TrialState
+
+        finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return max(finished, key=lambda trial: trial.value or 0.0, default=None)
 
     def _passed(self) -> float:
         return self._around.clock.monotonic() - self._began
 
 
-def _holds(part: Between | OneOf, value: Value) -> bool:
-    return value in part.choices if isinstance(part, OneOf) else bool(part.low <= value <= part.high)
+def _known_as(part: Between | OneOf, value: Value) -> Value:
+    """What the study calls a recipe's value; None where the space does not have it."""
+    if isinstance(part, OneOf):
+        # Of equals the choice is the name: 3 and 3.0 are written differently.
+        return next((json.dumps(choice) for choice in part.choices if choice == value), None)
+    return value if part.low <= value <= part.high else None
 
 
 def _database(path: Path) -> str:

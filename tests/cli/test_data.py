@@ -86,6 +86,13 @@ def test_a_label_goes_by_the_name_that_it_is_given(folder: Path) -> None:
     assert json.loads(result.stdout)["splits"][0]["positives"] == [{"name": "like", "count": 2}]
 
 
+def test_acts_of_the_same_second_stay_where_it_is_asked_for(tmp_path: Path) -> None:
+    data = jsonlines_folder(tmp_path, "ab", train=[slate(1, 100, "aB", history=[("a", "click", 100)])])
+    for options, longest in ((), 0), (("--same-second",), 1):
+        told = json.loads(run(str(data), "--json", *options).stdout)
+        assert told["splits"][0]["history"]["longest"] == longest
+
+
 def test_the_generated_world_is_described_without_any_path() -> None:
     told = json.loads(run("--json").stdout)
     assert (told["items"], told["users"]) == (3200, 600)

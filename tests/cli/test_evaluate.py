@@ -15,10 +15,14 @@ from typer.testing import CliRunner
 
 from services.cli.__main__ import app
 from services.trainer.assembly import CorpusOptions
+from services.trainer.baselines import fit_popularity
 from services.trainer.corpora import open_corpus
 from services.trainer.corpus import Example
+from services.trainer.evaluation import evaluate as measure
 from services.trainer.gate import LATENCY_MS, Evidence, Gate
+from services.trainer.limited import limited
 from services.trainer.reports import Report
+from services.trainer.shipped_fusion import counted_to_the_test
 from services.trainer.training import Target, train
 from shared.model.base import load_base
 from shared.model.blend import MODEL, POPULARITY, Blend
@@ -149,7 +153,14 @@ def test_quick_baselines_need_no_base_and_a_limit_is_told(world: World) -> None:
     result = run("evaluate", "--data", world.data, "--baselines", "quick", "--limit", 8, "--base", "/nowhere")
     assert result.exit_code == 0, result.output
     assert "data (at most 8 of a split), split test: 8 impressions" in result.stdout
-    assert list(rows_of(result)) == ["random", "popularity", "recent popularity", "item-kNN"]
+    rows = rows_of(result)
+    assert list(rows) == ["random", "popularity", "recent popularity", "item-kNN"]
+    whole = open_corpus(world.data, CorpusOptions())
+    some = limited(whole, 8, 0)
+    counted = fit_popularity(counted_to_the_test(whole))
+    assert counted.log_counts.sum() > fit_popularity(counted_to_the_test(some)).log_counts.sum()
+    wanted = measure(counted, some, "test").metric("auc")
+    assert rows["popularity"][0].startswith(f"{wanted.value:.4f}"), result.stdout
 
 
 def test_robustness_is_told_for_each_model(evaluate: Command) -> None:
@@ -214,6 +225,8 @@ def test_a_version_with_a_fusion_is_measured_with_it_and_without(evaluate: Comma
     with_it, without, zero_shot = rows.values()
     assert list(rows)[:2] == ["blended/v1", "blended/v1 without its fusion"]
     assert without == zero_shot != with_it
+    on_validation = rows_of(evaluate("--model", "blended/v1", "--baselines", "none", "--split", "valid"))
+    assert list(on_validation) == ["blended/v1 without its fusion"]
 
 
 def test_the_same_call_gives_the_same_figures(evaluate: Command) -> None:
@@ -232,6 +245,10 @@ def test_the_same_call_gives_the_same_figures(evaluate: Command) -> None:
         (("--model", "news", "--registry", "absent"), "the registry folder does not exist"),
         (("--baselines", "none"), "there is nothing to measure; name a model with --model, or baselines"),
         (("--evidence", "evidence.json"), "evidence is of one model; name it with one --model"),
+        (
+            ("--model", "news/good", "--evidence", "evidence.json", "--split", "valid"),
+            "versions are fitted to answers of the split 'valid'; take evidence on a test",
+        ),
         (("--against", "news"), "--against says what evidence compares with; write some with --evidence"),
         (("--json", "no/such/folder/out.json"), "its folder does not exist; make it"),
         (("--model", "zero-shot", "--base", "/nowhere/at/all"), "/nowhere/at/all"),
@@ -250,3 +267,16 @@ def test_a_version_of_another_base_is_refused(evaluate: Command, tmp_path: Path)
     result = evaluate("--model", "news/good", "--baselines", "none", "--base", other)
     assert result.exit_code == 1
     assert "it is built on the base" in result.stderr
+
+
+def test_a_version_named_twice_is_one_row(evaluate: Command, world: World) -> None:
+    folder = world.registry / "news" / "weak"
+    rows = rows_of(evaluate("--model", "news", "--model", "news/weak", "--model", folder, "--baselines", "none"))
+    assert list(rows) == ["news/weak"]
+
+
+def test_different_versions_of_one_name_are_refused(evaluate: Command, world: World, tmp_path: Path) -> None:
+    manifest = replace(zero_shot_manifest(load_base(str(world.base))), name="news", version="good")
+    other = write_version(tmp_path / "news", manifest, zero_shot_heads(), None)
+    result = evaluate("--model", "news/good", "--model", other, "--baselines", "none")
+    assert (result.exit_code, "two different versions are called news/good" in result.stderr) == (1, True)

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from services.cli.__main__ import app
 from services.cli.tune import trial_line
+from services.trainer.assembly import CorpusOptions
+from services.trainer.corpora import open_corpus
 from services.trainer.recipe import read_recipe
 from services.trainer.tuning import TrialEnd
 from tests.shared.model.tiny_bert import write_tiny_bert
@@ -68,6 +70,28 @@ def test_wrong_input_is_one_sentence_and_status_1(
     result = run("tune", *given, "--out", tmp_path / "best.toml", *arguments)
     assert (result.exit_code, words in result.stderr) == (1, True), result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("option", ["--recipe", "--space"])
+def test_what_the_search_starts_from_is_not_overwritten(given: tuple[object, ...], tmp_path: Path, option: str) -> None:
+    start, link = tmp_path / "begin.toml", tmp_path / "best.toml"
+    start.write_text(RECIPE)
+    link.symlink_to(start)
+    result = run("tune", *given, option, start, "--out", link)
+    assert (result.exit_code, "which the search starts from; name another file" in result.stderr) == (1, True)
+    assert start.read_text() == RECIPE
+
+
+def test_acts_of_the_same_second_stay_where_it_is_asked_for(given: tuple[object, ...], tmp_path: Path) -> None:
+    rows = [slate(row, 100 + row, "aBcd", user_id=f"u{row}", history=[("b", "click", 100 + row)]) for row in range(30)]
+    data = jsonlines_folder(tmp_path / "data", "abcd", train=rows[:20], valid=rows[20:])
+    best = tmp_path / "best.toml"
+    result = run("tune", *given, "--out", best, "--trials", 1, "--same-second")
+    assert result.exit_code == 0, result.output
+    told = best.read_text().splitlines()[0]
+    kept, left_out = (open_corpus(data, CorpusOptions(same_second=same)).fingerprint for same in (True, False))
+    assert kept != left_out
+    assert told.endswith(kept)
 
 
 def test_a_misspelt_field_of_the_space_is_refused(given: tuple[object, ...], tmp_path: Path) -> None:

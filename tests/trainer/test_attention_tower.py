@@ -181,6 +181,27 @@ def test_the_best_on_validation_is_kept() -> None:
     assert reached.value > at_the_end.value
 
 
+def test_where_slates_have_one_candidate_the_best_step_is_told_by_all_of_them_together(corpus: Corpus) -> None:
+    single = [
+        made_example(number, [item], [label], each.history)
+        for number, each in enumerate(drawn_examples(1, 60))
+        for item, label in zip(each.candidates[:2].tolist(), (1, 0), strict=True)
+    ]
+    options = replace(OPTIONS, evaluate_every=1)
+    fitted = fit_attention_tower(corpus_of(corpus.splits[TRAIN], single), topic_vectors(), options)
+    reached = evaluate(fitted, corpus, "test").metric("auc")
+    assert reached is not None
+    assert reached.value > 0.9
+
+
+def test_validation_with_one_label_chooses_no_step(corpus: Corpus) -> None:
+    liked = [made_example(0, [3], [1], [Past(2, "like", None)])]
+    kept, last = (
+        fit_attention_tower(corpus_of(corpus.splits[TRAIN], part), topic_vectors(), OPTIONS) for part in (liked, ())
+    )
+    np.testing.assert_array_equal(kept.queries, last.queries)
+
+
 def test_without_a_positive_after_a_history_there_is_nothing_to_learn_from() -> None:
     with pytest.raises(ValueError, match="no positive with a history"):
         fit_attention_tower(corpus_of([made_example(0, [0, 1], [1, 0])]), topic_vectors(), OPTIONS)

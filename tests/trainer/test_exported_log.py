@@ -1,5 +1,6 @@
 """What was exported is read back as it was, and what was changed by hand is refused with file and line."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,39 @@ def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="exists already"):
         write_exported(tmp_path / "log", replace(LOG, acts=[]))
     assert read_exported(tmp_path / "log") == LOG
+
+
+def test_what_a_killed_export_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    names = [".tmp-log-0123456789abcdef", ".tmp-log-2-0123456789abcdef", ".tmp-log-notes", ".tmp-dialog"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "acts.jsonl").write_text("what a user did")
+    write_exported(tmp_path / "log", LOG)
+    assert {path.name for path in tmp_path.iterdir()} == {"log", *names[1:]}
+
+
+class Watched(list[LoggedAct]):
+    """Acts that note how their file looks by the time when the last of them is asked for."""
+
+    def __init__(self, acts: list[LoggedAct], parent: Path) -> None:
+        super().__init__(acts)
+        self.parent = parent
+        self.seen: list[tuple[str, int]] = []
+
+    def __iter__(self) -> Iterator[LoggedAct]:
+        yield from self[:-1]
+        (unfinished,) = self.parent.iterdir()
+        self.seen.append((oct(unfinished.stat().st_mode & 0o777), (unfinished / "acts.jsonl").stat().st_size))
+        yield self[-1]
+
+
+def test_rows_are_written_as_they_come_where_only_the_owner_may_look(tmp_path: Path) -> None:
+    acts = Watched(LOG.acts * 1000, tmp_path)
+    write_exported(tmp_path / "log", replace(LOG, acts=acts))
+    ((mode, size),) = acts.seen
+    assert mode == "0o700"
+    assert size > (tmp_path / "log" / "acts.jsonl").stat().st_size / 2
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o700
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:

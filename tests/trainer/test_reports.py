@@ -140,10 +140,16 @@ def test_where_nothing_is_ranked_slices_show_the_auc_over_all_candidates(evaluat
     head, _, whole, *_ = slices_table(pooled).splitlines()
     assert head.startswith("| pooled_auc by slice |")
     assert f"{pooled[1].metric('pooled_auc').value:.4f}" in whole
+    page = html_page(Report("pooled", pooled))
+    assert "<h2>Slices: pooled_auc</h2>" in page
+    assert "<h2>pooled_auc by length of history</h2>" in page
+    history = pooled[1].metric("pooled_auc", "history 5-19")
+    assert f"<td>{history.value:.4f} [{history.low:.4f}, {history.high:.4f}]</td>" in page
+    assert "ndcg" not in page.lower()
 
 
 def test_a_page_shows_seeds_and_robustness_and_json_keeps_them(evaluations: tuple[Evaluation, ...]) -> None:
-    shift = Shift("typos & case", 0.125, 0.5, -0.25)
+    shift = Shift("typos & case", 0.125, "ndcg@10", 0.5, -0.25)
     report = Report("both", evaluations, seeds=(seed_runs(evaluations),), robustness=(Robustness(HOSTILE, (shift,)),))
     tags = Tags()
     tags.feed(html_page(report))

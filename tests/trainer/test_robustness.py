@@ -82,14 +82,31 @@ def test_a_scorer_loses_what_a_change_takes_from_it_and_nothing_else() -> None:
     shifts = {each.change: each for each in robustness(Reader, corpus, "test")}
     assert list(shifts) == ["typos", "upper case", "lower case", "words dropped", "another domain"]
     upper, lower = shifts["upper case"], shifts["lower case"]
-    assert (upper.ndcg, upper.ndcg_loss, upper.mean_abs_change) == (1.0, 0.0, 0.0)
+    assert (upper.metric, upper.before, upper.lost, upper.mean_abs_change) == ("ndcg@10", 1.0, 0.0, 0.0)
     # "good" is then one of twelve that tie.
     tied = (1 / np.log2(np.arange(10) + 2)).sum() / 12
-    assert lower.ndcg_loss == pytest.approx(1 - tied)
+    assert lower.lost == pytest.approx(1 - tied)
     assert lower.mean_abs_change == pytest.approx(0.5 / 12)
-    assert robustness_markdown(shifts.values()).count("\n") == 7
+    table = robustness_markdown(list(shifts.values()))
+    assert table.count("\n") == 7
+    assert "| ndcg@10 before | ndcg@10 lost |" in table
     with pytest.raises(ValueError, match="no examples"):
         robustness(Reader, corpus, "valid")
+
+
+def test_where_slates_have_one_candidate_it_is_charged_over_all_of_them() -> None:
+    items = [made_item(0, "Good"), made_item(1, "bad"), made_item(2, "bad too")]
+    corpus = made_corpus(items, [made_example(row, [row], [float(row == 0)]) for row in range(3)])
+    lower = next(each for each in robustness(Reader, corpus, "test") if each.change == "lower case")
+    assert (lower.metric, lower.before, lower.lost) == ("pooled_auc", 1.0, 0.5)
+    assert "| lower case | 0.1667 | 1.0000 | +0.5000 |" in robustness_markdown([lower])
+
+
+def test_what_cannot_be_measured_is_no_number() -> None:
+    corpus = made_corpus([made_item(0, "Good")], [made_example(0, [0], [1])])
+    shifts = robustness(Reader, corpus, "test")
+    assert {(each.before, each.lost) for each in shifts} == {(None, None)}
+    assert robustness_markdown(shifts).count("| – | – |") == len(shifts)
 
 
 def test_case_changes_are_what_they_say() -> None:

@@ -134,6 +134,7 @@ def test_states_come_in_the_order_asked_for_each_as_often_as_asked(tiny_model: R
     wanted = item_vectors(CORPUS.items, tiny_model)
     found = tiny_model.vectors(scorer.states([5, 2, 5, 39]))
     np.testing.assert_allclose(found, wanted[[5, 2, 5, 39]], atol=1e-6)
+    np.testing.assert_allclose(scorer.vectors(), wanted, atol=1e-6)
 
 
 def test_users_without_a_past_and_no_examples_are_scored(made: Made) -> None:

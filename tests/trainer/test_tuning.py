@@ -7,9 +7,10 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 
-from services.trainer.corpus import TRAIN, VALID
-from services.trainer.fitting import NothingToLearnError
+from services.trainer.corpus import TRAIN, VALID, Corpus
+from services.trainer.fitting import DivergedError, NothingToLearnError
 from services.trainer.optional import MissingPackageError
 from services.trainer.recipe import read_recipe
 from services.trainer.search_space import Between, OneOf, Space
@@ -29,14 +30,15 @@ class KilledError(BaseException):
 
 @dataclass
 class DeadlyClock(SystemClock):
-    """Kills at the n-th look at it."""
+    """Kills, or does other harm, at the n-th look at it."""
 
     looks_left: int
+    harm: BaseException = field(default_factory=KilledError)
 
     def monotonic(self) -> float:
         self.looks_left -= 1
         if not self.looks_left:
-            raise KilledError
+            raise self.harm
         return super().monotonic()
 
 
@@ -47,10 +49,11 @@ class Search:
     base: Base
     work: Path
     ends: list[TrialEnd] = field(default_factory=list)
+    corpus: Corpus = CORPUS
 
     def run(self, trials: int, space: Space = RATES, clock: SystemClock | None = None, **limits: float) -> Tuned:
         around = Surroundings(self.work, self.ends.append, clock=clock or SystemClock())
-        return tune(Task(CORPUS, self.base, QUICK, space), Limits(trials, **limits), around)
+        return tune(Task(self.corpus, self.base, QUICK, space), Limits(trials, **limits), around)
 
     def course(self) -> list[object]:
         """All that does not depend on the machine's speed."""
@@ -86,6 +89,16 @@ def test_the_best_trial_becomes_a_recipe_that_training_reads(search: MakeSearch,
     told = (tmp_path / "best.toml").read_text().splitlines()[0]
     assert told.startswith(f"# trial {tuned.number} of 4, auc {tuned.metric:.4f} on valid")
     assert told.endswith(CORPUS.fingerprint)
+
+
+def test_a_recipe_appears_whole_or_the_one_before_stays(search: MakeSearch, tmp_path: Path) -> None:
+    tuned, path = search("one").run(1), tmp_path / "made" / "best.toml"
+    path.parent.mkdir()
+    write_tuned(path, tuned)
+    before = path.read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        write_tuned(path, replace(tuned, fingerprint="\ud800"))
+    assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == {"best.toml": before}
 
 
 def test_a_search_with_more_trials_goes_further_and_a_finished_one_trains_nothing(search: MakeSearch) -> None:
@@ -126,6 +139,47 @@ def test_values_that_do_not_go_together_cost_a_trial_and_no_more(search: MakeSea
         (0, "cannot be trained"),
     }
     assert tuned.recipe.batch_slates == 8
+
+
+@pytest.mark.parametrize("harm", [DivergedError("diverged"), torch.OutOfMemoryError("too large")])
+def test_a_trial_that_cannot_be_trained_to_its_end_costs_a_trial_and_is_never_the_best(
+    search: MakeSearch, harm: Exception
+) -> None:
+    one = search("one")
+    looks = 12  # of the first trial, which then has been measured
+    with pytest.raises(NothingFoundError, match="no trial was finished"):
+        one.run(1, clock=DeadlyClock(looks, harm))
+    (failed,) = one.ends
+    assert (failed.outcome, failed.best) == ("cannot be trained", None)
+    assert failed.metric is not None
+    assert one.run(2).number == 2
+
+
+def test_what_fell_behind_is_never_the_best(search: MakeSearch) -> None:
+    """A study may hold the greatest of all figures for a trial that ended early: its last report."""
+    one = search("one")
+    found = one.run(1)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{one.work}/study.db")
+    behind = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.PRUNED, value=2.0, user_attrs={"number": 2, "values": {"rank": 3}}
+    )
+    study.add_trial(behind)
+    assert one.run(2).number == found.number
+
+
+def test_a_killed_search_of_other_data_is_not_in_the_way(search: MakeSearch) -> None:
+    one = search("one")
+    with pytest.raises(KilledError):
+        one.run(1, clock=DeadlyClock(12))
+    assert list(one.work.glob("trial-*"))
+    one.corpus = replace(CORPUS, fingerprint="1" * 32)
+    assert one.run(1).fingerprint == one.corpus.fingerprint
+
+
+def test_a_choice_that_equals_what_the_recipe_has_is_tried_first(search: MakeSearch) -> None:
+    one = search("one")
+    one.run(1, {"similarity_start": OneOf((5, 4, 3, 2, 1))})  # written without a point, as TOML may have them
+    assert one.ends[0].values == {"similarity_start": QUICK.similarity_start}
 
 
 def test_another_space_is_another_search(search: MakeSearch) -> None:
