@@ -269,7 +269,10 @@ class _Outcome:
 async def _abort(context: Context, error: ServiceError) -> None:
     rich = rpc_status.to_status(to_status(error))
     trailing = (*(rich.trailing_metadata or ()), (call.REQUEST_ID_KEY, call.request_id.get()))
-    await context.abort(rich.code, rich.details or "", trailing)
+    try:
+        await context.abort(rich.code, rich.details or "", trailing)
+    except grpc.aio.AbortError as aborted:
+        raise aborted from None  # or whoever records it, as traces do, would tell the text of what went wrong
 
 
 def _from_upstream(error: grpc.aio.AioRpcError) -> ServiceError | None:
