@@ -1,0 +1,161 @@
+"""How pods run: restricted, probed, with time to end, and with settings that the services know."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared import server
+from shared.health import LIVENESS, READINESS
+from shared.settings import load, variable
+from tests.k8s.manifests import COMPONENTS, K8S, SETTINGS, Manifests, bases
+from tests.k8s.restricted import violations
+
+MODEL_LOAD_S = 8.0
+"""The ranker's start with the packaged model on one core, measured."""
+
+
+def test_every_service_runs_once(manifests: Manifests):
+    assert sorted(each.service for each in manifests.workloads) == sorted(SETTINGS)
+
+
+def test_pods_meet_the_restricted_profile_and_more(manifests: Manifests):
+    assert {each.service: violations(each.pod) for each in manifests.workloads} == {name: [] for name in SETTINGS}
+
+
+@pytest.mark.parametrize(
+    ("weaken", "named"),
+    [
+        (lambda pod: pod.update(hostNetwork=True), "hostNetwork"),
+        (lambda pod: pod.update(automountServiceAccountToken=True), "token of the service account"),
+        (lambda pod: pod.update(initContainers=[{"name": "x"}]), "containers that are not looked at here"),
+        (lambda pod: pod["volumes"].append({"name": "host", "hostPath": {"path": "/"}}), "volume host"),
+        (lambda pod: pod["securityContext"].pop("runAsNonRoot"), "runAsNonRoot"),
+        (lambda pod: pod["securityContext"].update(runAsUser=0), "runAsUser"),
+        (lambda pod: pod["securityContext"].pop("seccompProfile"), "seccompProfile"),
+        (
+            lambda pod: pod["containers"][0]["securityContext"].pop("allowPrivilegeEscalation"),
+            "allowPrivilegeEscalation",
+        ),
+        (lambda pod: pod["containers"][0]["securityContext"].update(privileged=True), "privileged"),
+        (lambda pod: pod["containers"][0]["securityContext"]["capabilities"].update(add=["SYS_ADMIN"]), "capabilities"),
+        (lambda pod: pod["containers"][0]["securityContext"].pop("readOnlyRootFilesystem"), "readOnlyRootFilesystem"),
+        (lambda pod: pod["containers"][0]["ports"].append({"hostPort": 1}), "hostPort"),
+    ],
+)
+def test_a_pod_that_is_less_than_restricted_is_found_out(weaken: Callable[[dict[str, Any]], object], named: str):
+    pod = copy.deepcopy(bases().workloads[0].pod)
+    weaken(pod)
+    assert named in violations(pod)
+
+
+def test_a_read_only_root_leaves_tmp_writable(manifests: Manifests):
+    for each in manifests.workloads:
+        [mount] = [mount for mount in each.container["volumeMounts"] if mount["mountPath"] == "/tmp"]  # noqa: S108
+        [volume] = [volume for volume in each.pod["volumes"] if volume["name"] == mount["name"]]
+        assert "emptyDir" in volume
+
+
+def test_pods_have_an_account_of_their_own_without_a_token(manifests: Manifests):
+    for each in manifests.workloads:
+        account = manifests.named("ServiceAccount", each.pod["serviceAccountName"])
+        assert each.pod["serviceAccountName"] == each.service
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_probes_ask_the_admin_port_by_names_that_health_knows(manifests: Manifests):
+    for each in manifests.workloads:
+        names = {"startupProbe": READINESS, "readinessProbe": READINESS, "livenessProbe": LIVENESS}
+        for probe, name in names.items():
+            assert each.container[probe]["grpc"] == {"port": each.port("admin_listen"), "service": name}
+            assert each.container[probe]["timeoutSeconds"] <= each.container[probe]["periodSeconds"]
+
+
+def test_the_ranker_may_take_many_times_as_long_to_load_as_it_does(manifests: Manifests):
+    [ranker] = [each for each in manifests.workloads if each.service == "ranker"]
+    probe = ranker.container["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] >= 20 * MODEL_LOAD_S
+
+
+def test_the_termination_grace_outlasts_pre_stop_and_drain(manifests: Manifests):
+    for each in manifests.workloads:
+        pre_stop = each.container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        grace_s = each.setting("grace_s")
+        calls_s = each.setting("drain_delay_s") + grace_s + server._CANCELLED_CALLS_S
+        # The service's own stop: the ranker's queue has the grace once more, the others need less.
+        rest_s = grace_s + server._LAST_SPANS_S
+        assert pre_stop > 0
+        assert each.setting("drain_delay_s") > 0
+        assert each.pod["terminationGracePeriodSeconds"] > pre_stop + calls_s + rest_s
+
+
+def test_variables_are_settings_of_the_service_with_values_it_takes(manifests: Manifests):
+    for each in manifests.workloads:
+        kind = SETTINGS[each.service]
+        assert each.variable_names <= {variable(kind, field) for field in kind.model_fields}
+        load(kind, each.variables)
+
+
+def test_services_listen_on_all_addresses_and_name_their_ports(manifests: Manifests):
+    for each in manifests.workloads:
+        fields = {"grpc": "listen", "admin": "admin_listen", "metrics": "metrics_listen"}
+        named = {port["name"]: port["containerPort"] for port in each.container["ports"]}
+        assert named == {name: each.port(field) for name, field in fields.items()}
+        for field in fields.values():
+            default = SETTINGS[each.service].model_fields[field].default
+            assert each.setting(field) == default.replace("127.0.0.1", "0.0.0.0")  # noqa: S104
+
+
+def test_every_pod_has_requests_and_limits(manifests: Manifests):
+    for each in manifests.workloads:
+        resources = each.container["resources"]
+        assert {"cpu", "memory"} <= resources["requests"].keys()
+        assert {"cpu", "memory"} <= resources["limits"].keys()
+
+
+def test_a_service_with_a_database_is_one_pod_that_keeps_its_volume(manifests: Manifests):
+    """Its store is a file with one writer; see k8s/base/profile/statefulset.yaml."""
+    scaled = {each["spec"]["scaleTargetRef"]["name"] for each in manifests.of("HorizontalPodAutoscaler")}
+    for each in manifests.workloads:
+        if "database" not in SETTINGS[each.service].model_fields:
+            assert each.kind == "Deployment"
+            continue
+        assert each.kind == "StatefulSet"
+        assert each.object["spec"]["replicas"] == 1
+        assert each.service not in scaled
+        [claim] = each.object["spec"]["volumeClaimTemplates"]
+        [mount] = [one for one in each.container["volumeMounts"] if one["name"] == claim["metadata"]["name"]]
+        assert Path(each.variables[variable(SETTINGS[each.service], "database")]).parent == Path(mount["mountPath"])
+
+
+def test_secrets_that_replicas_share_are_required_where_there_are_replicas(rendered: Manifests):
+    [orchestrator] = [each for each in rendered.workloads if each.service == "orchestrator"]
+    name = variable(SETTINGS["orchestrator"], "token_keys")
+    [keys] = [each["valueFrom"]["secretKeyRef"] for each in orchestrator.container["env"] if each["name"] == name]
+    replicated = any(each["metadata"]["name"] == "orchestrator" for each in rendered.of("HorizontalPodAutoscaler"))
+    assert replicated is not keys.get("optional", False)
+
+
+def test_variables_written_anywhere_are_settings():
+    """Without rendering: what overlays and components patch in too."""
+    known = {variable(kind, field) for kind in SETTINGS.values() for field in kind.model_fields}
+    files = list(K8S.rglob("*.yaml"))
+    assert {path.parent.name for path in files} >= {*COMPONENTS, *SETTINGS, "dev", "production"}
+    for path in files:
+        for text in _texts(list(yaml.safe_load_all(path.read_text()))):
+            name = text.split("=", 1)[0]
+            assert not name.startswith("HOMEPAGE_") or name in known, f"{path}: {name}"
+
+
+def _texts(node: object) -> list[str]:
+    """All texts of a document; patches that stand in it as a text are read too."""
+    if isinstance(node, dict):
+        return [text for value in node.values() for text in _texts(value)]
+    if isinstance(node, list):
+        return [text for value in node for text in _texts(value)]
+    if isinstance(node, str) and "\n" in node:
+        return _texts(list(yaml.safe_load_all(node)))
+    return [node] if isinstance(node, str) else []
