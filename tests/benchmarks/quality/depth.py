@@ -32,20 +32,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80, help="of each training after the first")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="folder of a version by quick, in place of the first training")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of training")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     base, corpus = load_base(PACKAGED_ID), open_corpus(None, CorpusOptions())
+    common = {"seed": arguments.seed, "precision": arguments.precision, "fusion": False}
     with tempfile.TemporaryDirectory() as temporary:
         registry = Path(temporary)
         start = arguments.start
         if start is None:
-            quick = replace(named(QUICK, base), seed=arguments.seed, fusion=False)
+            quick = replace(named(QUICK, base), **common)
             trained = train(corpus, base, quick, Target(registry, "depth", f"k{base.layers}", registry / "work"))
             _show(f"k = {base.layers}", trained)
             start = trained.folder
         around = Around(start=start_at(Place.of(start), base.layers))
-        deep = replace(named(DEEP, base), seed=arguments.seed, most_steps=arguments.steps, fusion=False, patience=0)
+        deep = replace(named(DEEP, base), **common, most_steps=arguments.steps, patience=0)
         for k in arguments.k:
             recipe = replace(deep, layout=replace(deep.layout, split_depth=k))
             target = Target(registry, "depth", f"k{k}", registry / "work")
