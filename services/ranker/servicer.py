@@ -257,8 +257,9 @@ def _entry(entry: ranker_pb2.HistoryText) -> HistoryText:
 def _ask(request: ranker_pb2.RankRequest, probabilities: Probabilities, now: float) -> Ask:
     unknown = [math.nan] * len(request.candidates)
     return Ask(
-        history=[Act(entry.item.item_id, _ACTIONS[entry.action]) for entry in request.history],
+        history=[Act(entry.item.item_id, _ACTIONS[entry.action], entry.item.category) for entry in request.history],
         candidates=[item.item_id for item in request.candidates],
+        categories=[item.category for item in request.candidates],
         probabilities=probabilities[:, 0].astype(np.float64),
         published_at=np.array(request.signals.published_at_seconds[:] or unknown),
         retrieval=np.array(request.signals.retrieval_scores[:] or unknown),

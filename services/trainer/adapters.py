@@ -15,6 +15,7 @@ from peft import AdaLoraConfig, LoraConfig, PeftModel
 from torch import Tensor
 
 from services.trainer.recipe import TrainRecipe
+from shared.model.adapter import with_adapter
 from shared.model.base import Base
 
 _NAME = "default"
@@ -60,7 +61,7 @@ def adapted(base: Base, recipe: TrainRecipe, steps: int) -> PeftModel:
             total_step=max(steps, 1),
             **settings,
         )
-    return PeftModel(copy.deepcopy(base.bert), config)
+    return with_adapter(copy.deepcopy(base.bert), config)
 
 
 def allocate(model: PeftModel, step: int) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from services.trainer.attention_tower import AttentionTowerOptions, fit_attention_tower
 from services.trainer.baselines import CosineScorer, RandomScorer, fit_popularity, fit_recent_popularity
+from services.trainer.category_affinity import CategoryAffinity
 from services.trainer.corpus import TRAIN, VALID, Corpus
 from services.trainer.evaluation import ExampleScorer
 from services.trainer.item_knn import fit_item_knn
@@ -67,9 +68,9 @@ def lineup_of(
     """
     if which == "none":
         return Lineup()
-    late = _counts(counted)
+    late, categories = _counts(counted), CategoryAffinity(corpus)
     if which == "quick":
-        return Lineup((RandomScorer(seed), *late))
+        return Lineup((RandomScorer(seed), *late, categories))
     early = late if counted.events is corpus.events else _counts(corpus)
     model = zero_shot()
     served = ServedScorer(corpus, model, "zero-shot served")
@@ -78,8 +79,9 @@ def lineup_of(
     compared = tuple(map(ScoredOnce, (CosineScorer(vectors), *_towers(corpus, vectors, seed))))
     # What was disliked means one thing among films seen and another among the rest: a blend weighs both sides.
     likes = ScoredOnce(CosineScorer(vectors, dislike_weight=0.0, name="cosine to likes"))
-    rows = (RandomScorer(seed), *late, *compared, served)
-    return Lineup(rows, (*early, *compared, likes), (*late, *compared, likes), vectors)
+    rows = (RandomScorer(seed), *late, categories, *compared, served)
+    personal: tuple[ExampleScorer, ...] = (categories, *compared, likes)
+    return Lineup(rows, (*early, *personal), (*late, *personal), vectors)
 
 
 def _counts(corpus: Corpus) -> tuple[ExampleScorer, ...]:

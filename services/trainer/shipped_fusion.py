@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from services.trainer.assembly import choices
 from services.trainer.baselines import positive_counts
+from services.trainer.category_affinity import act_of
 from services.trainer.corpus import TRAIN, VALID, Corpus, Example
 from services.trainer.evaluation import ExampleScorer
 from services.trainer.fusion import ALONE, LOGISTIC, TREES, fit_fusion
@@ -21,7 +22,7 @@ from services.trainer.item_knn import KnnOptions, fit_item_knn
 from services.trainer.nearest_source import NearestSource
 from services.trainer.scored_once import ScoredOnce
 from shared.logs import FIELDS
-from shared.model.blend import OF_THE_CROWD, RETRIEVAL, SIGNALS, Act, Ask, Blend, features_of
+from shared.model.blend import OF_THE_CROWD, RETRIEVAL, SIGNALS, Ask, Blend, features_of
 from shared.model.crowd import Crowd, log_shares
 from shared.model.forest import Floats
 from shared.model.fusion import Features
@@ -102,9 +103,11 @@ def asks_of(
     """What the ranker would know of each slate when it is asked; one at a time, as all would take much memory."""
     published = np.array([np.nan if item.published_at is None else item.published_at for item in corpus.items])
     for example, probabilities in zip(examples, model.scores(examples), strict=True):
+        shown = [corpus.items[row] for row in example.candidates]
         yield Ask(
-            history=[Act(corpus.items[past.item].item_id, past.action) for past in example.history],
-            candidates=[corpus.items[row].item_id for row in example.candidates],
+            history=[act_of(corpus, past) for past in example.history],
+            candidates=[item.item_id for item in shown],
+            categories=[item.category for item in shown],
             probabilities=probabilities.astype(np.float64),
             published_at=published[example.candidates],
             retrieval=np.full(len(example.candidates), np.nan) if nearest is None else nearest.scores(example),

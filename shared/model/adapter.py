@@ -6,14 +6,18 @@ refused, rather than ignored. Weights come as safetensors, which hold numbers an
 
 import copy
 import importlib
+import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load
 from torch import Tensor
 from transformers import BertModel
 
 from shared.model.records import RecordError, parsed
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
 
 _APPLIED = (
     *("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "bias", "modules_to_save"),
@@ -35,6 +39,16 @@ class AdapterError(ValueError):
 def import_peft() -> None:
     """Imports peft now, so that the first adapter need not wait: 0.2 to 0.3 s, and more from a cold disk."""
     importlib.import_module("peft")
+
+
+def with_adapter(bert: BertModel, config: "PeftConfig") -> "PeftModel":
+    """`bert` itself, with an adapter of this configuration in it that changes nothing yet."""
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        # peft asks transformers in words that transformers has renamed; whoever trains can do nothing about it.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        return PeftModel(bert, config)
 
 
 def merged(bert: BertModel, config: bytes, weights: bytes) -> BertModel:
@@ -87,14 +101,14 @@ def _tensors(weights: bytes) -> Mapping[str, Tensor]:
 
 
 def _merged(bert: BertModel, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> BertModel:
-    from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 
-    adapted = PeftModel(bert, LoraConfig(**settings))
+    model = with_adapter(bert, LoraConfig(**settings))
     # peft would keep random weights where tensors are missing, and skip those that fit nowhere.
-    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
     if wanted.keys() != tensors.keys() or any(tensors[name].shape != wanted[name].shape for name in wanted):
         raise AdapterError("its adapter's weights do not fit the base's layers; train it on this base")
-    set_peft_model_state_dict(adapted, dict(tensors))
-    bare: Any = adapted.merge_and_unload()
+    set_peft_model_state_dict(model, dict(tensors))
+    bare: Any = model.merge_and_unload()
     merged_bert: BertModel = bare.eval()
     return merged_bert

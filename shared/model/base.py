@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, BertModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from shared.logs import FIELDS
@@ -125,7 +126,7 @@ def _load(location: str, base_id: str, sha256: str, *, local_files_only: bool) -
     with _reading(base_id, "tokenizer.json"):
         tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local_files_only)
     _check_tokenizer(base_id, tokenizer, config.vocab_size)
-    with _reading(base_id, _WEIGHTS):
+    with _reading(base_id, _WEIGHTS), _without_its_report():
         # Typed as if it gave the model alone.
         loaded: Any = BertModel.from_pretrained(
             location,
@@ -139,6 +140,21 @@ def _load(location: str, base_id: str, sha256: str, *, local_files_only: bool) -
     if report["missing_keys"]:
         raise BaseModelError(f"{base_id}: its weights lack {len(report['missing_keys'])} tensors of a BERT")
     return Base(base_id, sha256, bert.to(dtype=torch.float32).eval(), tokenizer)
+
+
+@contextmanager
+def _without_its_report() -> Iterator[None]:
+    """Keeps transformers from drawing bars and tables among log lines; what matters of them is checked here."""
+    told: Any = transformers_logging  # partly untyped
+    verbosity, bars = told.get_verbosity(), told.is_progress_bar_enabled()
+    told.set_verbosity_error()
+    told.disable_progress_bar()
+    try:
+        yield
+    finally:
+        told.set_verbosity(verbosity)
+        if bars:
+            told.enable_progress_bar()
 
 
 def _check_tokenizer(base_id: str, tokenizer: PreTrainedTokenizerBase, known_ids: int) -> None:

@@ -4,7 +4,7 @@ A signal belongs to a candidate and its user alone, never to the other candidate
 is not known is not a number, which every fusion bears.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +25,18 @@ LOG_HISTORY = "log history"
 """log(1 + items of the history), at most MOST_HISTORY of them."""
 RETRIEVAL = "retrieval"
 """Score of retrieval's nearest source: the best of its cosines to what the user liked last, 0 to 1."""
-SIGNALS = (MODEL, POPULARITY, ITEM_KNN, LOG_AGE, LOG_HISTORY, RETRIEVAL)
+CATEGORY = "category affinity"
+"""How much of what the user liked lately was of the candidate's category; see `category_affinity`."""
+SIGNALS = (MODEL, POPULARITY, ITEM_KNN, LOG_AGE, LOG_HISTORY, RETRIEVAL, CATEGORY)
 MOST_HISTORY = 50
 """Items of the history that are read, newest first, each by its newest act: as many as the ranker is shown."""
 OF_THE_CROWD = frozenset({POPULARITY, ITEM_KNN})
 """Signals that need its tables."""
 _DAY_S = 86_400.0
+_FADING = 0.9
+"""What an act counts of the one after it: the last seven weigh as much as all before."""
+_UNSEEN = 0.02
+"""Of a share, below which differences say little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ class Act:
 
     item_id: str
     action: str
+    category: str = ""
+    """Of the item; empty = not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +57,8 @@ class Ask:
     """Newest first."""
     candidates: Sequence[str]
     """Item ids."""
+    categories: Sequence[str]
+    """[candidates]; empty = not known."""
     probabilities: Floats
     """[candidates], of the first action, by the model."""
     published_at: Floats
@@ -79,7 +89,7 @@ class Blend:
         self._forest = fusion.forest()
         nothing = np.array([np.nan])
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self.probabilities(Ask((), ("",), np.array([0.5]), nothing, nothing, np.nan))
+            found = self.probabilities(Ask((), ("",), ("",), np.array([0.5]), nothing, nothing, np.nan))
         if not np.isfinite(found).all():
             raise ValueError("it gives no finite probability for a candidate of which nothing is known")
 
@@ -94,19 +104,46 @@ def features_of(names: tuple[str, ...], crowd: Crowd | None, ask: Ask) -> Featur
     Raises:
         KeyError: for a signal that there is not; those of the crowd are there where it is.
     """
-    newest: dict[str, str] = {}
-    for act in ask.history:
-        newest.setdefault(act.item_id, act.action)
-    acts = list(newest.items())[:MOST_HISTORY]
+    acts = newest_acts(ask.history)
+    liked = [act for act in acts if act.action in LIKING]
     columns: dict[str, Callable[[], Floats]] = {
         MODEL: lambda: logits_of(ask.probabilities),
         LOG_AGE: lambda: np.log1p(np.maximum(ask.now - ask.published_at, 0.0) / _DAY_S),
         LOG_HISTORY: lambda: np.full(len(ask.candidates), np.log1p(len(acts))),
         RETRIEVAL: lambda: ask.retrieval,
+        CATEGORY: lambda: category_affinity(liked, ask.categories),
     }
     if crowd is not None and OF_THE_CROWD & set(names):
         rows = crowd.rows(ask.candidates)
-        liked = [item_id for item_id, action in acts if action in LIKING]
         columns[POPULARITY] = lambda: crowd.popularity_of(rows)
-        columns[ITEM_KNN] = lambda: crowd.likeness_to(crowd.rows(liked), rows)
+        columns[ITEM_KNN] = lambda: crowd.likeness_to(crowd.rows([act.item_id for act in liked]), rows)
     return Features(names, np.stack([columns[name]() for name in names], axis=1))
+
+
+def newest_acts(history: Iterable[Act]) -> list[Act]:
+    """What is read of a history, newest first: of each item the newest act, of at most MOST_HISTORY items."""
+    newest: dict[str, Act] = {}
+    for act in history:
+        newest.setdefault(act.item_id, act)
+    return list(newest.values())[:MOST_HISTORY]
+
+
+def category_affinity(liked: Iterable[Act], categories: Sequence[str]) -> Floats:
+    """log(0.02 + the share of a category in what was liked), of each of `categories`; not a number where it is empty.
+
+    Shares are of acts that fade, the newest counting 1 and each before it 0.9 of the next, beside one more act of no
+    category: so a few acts make no taste.
+
+    Args:
+        liked: newest first; acts on items of no category are left out.
+        categories: of the candidates.
+    """
+    weights: dict[str, float] = {}
+    weight, total = 1.0, 1.0
+    for act in liked:
+        if act.category:
+            weights[act.category] = weights.get(act.category, 0.0) + weight
+            total += weight
+            weight *= _FADING
+    shares = [weights.get(category, 0.0) / total if category else np.nan for category in categories]
+    return np.log(_UNSEEN + np.array(shares, np.float64))

@@ -123,8 +123,8 @@ def test_all_baselines_models_and_blends_stand_in_one_table(evaluate: Command, t
     assert result.exit_code == 0, result.output
     assert "data, split test: 64 impressions of 64 users, 256 candidates" in result.stdout
     rows = rows_of(result)
-    counted = ["random", "popularity", "recent popularity", "item-kNN"]
-    assert list(rows)[:4] == counted
+    counted = ["random", "popularity", "recent popularity", "item-kNN", "category affinity"]
+    assert list(rows)[:5] == counted
     assert {"zero-shot cosine", "attention tower", "zero-shot served", "fusion"} < rows.keys()
     versions = [f"news/{version}" for version in ("good", "other", "weak")]
     assert [name for name in rows if name in versions] == versions
@@ -154,7 +154,7 @@ def test_quick_baselines_need_no_base_and_a_limit_is_told(world: World) -> None:
     assert result.exit_code == 0, result.output
     assert "data (at most 8 of a split), split test: 8 impressions" in result.stdout
     rows = rows_of(result)
-    assert list(rows) == ["random", "popularity", "recent popularity", "item-kNN"]
+    assert list(rows) == ["random", "popularity", "recent popularity", "item-kNN", "category affinity"]
     whole = open_corpus(world.data, CorpusOptions())
     some = limited(whole, 8, 0)
     counted = fit_popularity(counted_to_the_test(whole))

@@ -2,16 +2,15 @@
 
 import numpy as np
 
-from shared.model.blend import ITEM_KNN, LOG_AGE, LOG_HISTORY, MODEL, POPULARITY, RETRIEVAL, Act, Ask, Blend
+from shared.model.blend import SIGNALS, Act, Ask, Blend
 from shared.model.crowd import Crowd
 from shared.model.forest import LEAF, Tree
 from shared.model.fusion import Fusion
 
-ALL_SIGNALS = (MODEL, POPULARITY, ITEM_KNN, LOG_AGE, LOG_HISTORY, RETRIEVAL)
 STUMP = Tree((1, LEAF, LEAF), (0.5, 0.0, 0.0), (1, 0, 0), (2, 0, 0), (True, False, False), (0.0, -0.5, 0.75))
 
 
-def made_fusion(names: tuple[str, ...] = ALL_SIGNALS, trees: tuple[Tree, ...] = (), **weights: float) -> Fusion:
+def made_fusion(names: tuple[str, ...] = SIGNALS, trees: tuple[Tree, ...] = (), **weights: float) -> Fusion:
     """Weight 1 of every signal where `weights`, by place, say nothing else; means 0.5, scales 2."""
     each = tuple(weights.get(f"w{place}", 1.0) for place in range(len(names)))
     return Fusion(names, (0.5,) * len(names), (2.0,) * len(names), each, -0.25, trees, {"logistic": 0.5})
@@ -32,12 +31,17 @@ def made_crowd(*item_ids: str) -> Crowd:
     )
 
 
-def made_blend(names: tuple[str, ...] = ALL_SIGNALS, trees: tuple[Tree, ...] = (STUMP,)) -> Blend:
+def made_blend(names: tuple[str, ...] = SIGNALS, trees: tuple[Tree, ...] = (STUMP,)) -> Blend:
     return Blend(made_fusion(names, trees), made_crowd())
 
 
 def made_ask(candidates: tuple[str, ...] = ("a", "b", "x"), history: tuple[Act, ...] = (), **known) -> Ask:
     """Candidates of probability 0.5 of which nothing else is known."""
     unknown = np.full(len(candidates), np.nan)
-    given = {"probabilities": np.full(len(candidates), 0.5), "published_at": unknown, "retrieval": unknown}
+    given = {
+        "categories": ("",) * len(candidates),
+        "probabilities": np.full(len(candidates), 0.5),
+        "published_at": unknown,
+        "retrieval": unknown,
+    }
     return Ask(history, candidates, **{**given, "now": 1e9, **known})

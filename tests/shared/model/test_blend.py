@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from shared.model.blend import (
+    CATEGORY,
     ITEM_KNN,
     LOG_AGE,
     LOG_HISTORY,
@@ -16,6 +17,7 @@ from shared.model.blend import (
     SIGNALS,
     Act,
     Blend,
+    category_affinity,
     features_of,
 )
 from shared.model.forest import LEAF, Tree
@@ -24,9 +26,16 @@ from tests.shared.model.made_blend import STUMP, made_ask, made_blend, made_crow
 
 DAY = 86_400.0
 CROWD = made_crowd()
-HISTORY = (Act("b", "like"), Act("c", "dislike"), Act("c", "like"), Act("b", "hide"), Act("seen", "view"))
+HISTORY = (
+    Act("b", "like", "Gadgets"),
+    Act("c", "dislike", "Pets"),
+    Act("c", "like", "Pets"),
+    Act("b", "hide", "Gadgets"),
+    Act("seen", "view", "Travel"),
+)
 ASK = made_ask(
     history=HISTORY,
+    categories=("Gadgets", "Pets", ""),
     probabilities=np.array([0.5, 0.9, np.nan]),
     published_at=np.array([1e9 - 3 * DAY, np.nan, 1e9 + DAY]),
     retrieval=np.array([0.4, np.nan, 1.0]),
@@ -44,6 +53,8 @@ def test_each_signal_is_what_its_name_says() -> None:
     assert column(LOG_AGE) == pytest.approx([np.log(4), np.nan, 0.0], nan_ok=True)
     assert column(LOG_HISTORY) == pytest.approx([np.log(4)] * 3)
     assert column(RETRIEVAL) == pytest.approx([0.4, np.nan, 1.0], nan_ok=True)
+    # Of b alone, again: one act of two, the other being of no category.
+    assert column(CATEGORY) == pytest.approx([np.log(0.52), np.log(0.02), np.nan], nan_ok=True)
     assert features_of((RETRIEVAL, MODEL), None, ASK).names == (RETRIEVAL, MODEL)
 
 
@@ -53,6 +64,16 @@ def test_of_a_long_history_only_the_newest_items_are_read() -> None:
     assert column(LOG_HISTORY, ask)[0] == pytest.approx(np.log1p(MOST_HISTORY))
     assert column(ITEM_KNN, ask) == [0.0, 0.0, 0.0]
     assert column(ITEM_KNN, replace(ask, history=long[2:]))[0] > 0
+
+
+def test_category_affinity_counts_newer_acts_more_and_a_few_acts_little() -> None:
+    liked = [Act("1", "click", "a"), Act("2", "click", ""), Act("3", "click", "b"), Act("4", "click", "a")]
+    of_a, of_b, of_c = np.exp(category_affinity(liked, ("a", "b", "c"))) - 0.02
+    assert of_a == pytest.approx((1 + 0.81) / 3.71)
+    assert of_b == pytest.approx(0.9 / 3.71)
+    assert of_c == pytest.approx(0)
+    twice = [*liked, *liked]
+    assert category_affinity(twice, ("a",))[0] > category_affinity(liked, ("a",))[0]
 
 
 def test_an_act_without_a_name_and_a_dwell_speak_for_an_item() -> None:
@@ -75,6 +96,7 @@ def test_a_candidates_probability_does_not_depend_on_the_others() -> None:
         alone = replace(
             ASK,
             candidates=ASK.candidates[one],
+            categories=ASK.categories[one],
             probabilities=ASK.probabilities[one],
             published_at=ASK.published_at[one],
             retrieval=ASK.retrieval[one],

@@ -245,8 +245,8 @@ class RankResponse(_message.Message):
 
     @_builtins.property
     def weighed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Signals that the fusion reads: "model", "popularity", "item-kNN", "log age", "log history", "retrieval"; empty unless
-        blended.
+        """Signals that the fusion reads: "model", "popularity", "item-kNN", "log age", "log history", "retrieval",
+        "category affinity"; empty unless blended.
         """
 
     def __init__(
