@@ -82,7 +82,8 @@ def test_only_who_calls_by_name_may_ask_dns(manifests: Manifests):
         assert len(rules) == (1 if each.service in callers else 0)
         for rule in rules:
             assert sorted((port["protocol"], port["port"]) for port in rule["ports"]) == [("TCP", 53), ("UDP", 53)]
-            [peer] = rule["to"]
+            peer, cache = rule["to"]
+            assert cache == {"ipBlock": {"cidr": "169.254.20.10/32"}}
             assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kube-system"}
             assert peer["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
 

@@ -14,6 +14,8 @@ from shared.settings import load, variable
 from tests.k8s.manifests import COMPONENTS, K8S, SETTINGS, Manifests, bases
 from tests.k8s.restricted import violations
 
+DNS_CACHE_S = 30
+"""How long CoreDNS may keep an answer by default."""
 MODEL_LOAD_S = 8.0
 """The ranker's start with the packaged model on one core, measured."""
 
@@ -70,6 +72,9 @@ def test_probes_ask_the_admin_port_by_names_that_health_knows(manifests: Manifes
     for each in manifests.workloads:
         names = {"startupProbe": READINESS, "readinessProbe": READINESS, "livenessProbe": LIVENESS}
         for probe, name in names.items():
+            if probe == "livenessProbe" and each.service == "ranker" and each.setting("device") == "cuda":
+                name = READINESS  # noqa: PLW2901  # a GPU that has failed for good comes back with a new process only
+                assert each.container[probe]["failureThreshold"] * each.container[probe]["periodSeconds"] >= 300
             assert each.container[probe]["grpc"] == {"port": each.port("admin_listen"), "service": name}
             assert each.container[probe]["timeoutSeconds"] <= each.container[probe]["periodSeconds"]
 
@@ -92,10 +97,18 @@ def test_the_termination_grace_outlasts_pre_stop_and_drain(manifests: Manifests)
         assert each.pod["terminationGracePeriodSeconds"] > pre_stop + calls_s + rest_s
 
 
+def test_a_rollout_waits_until_callers_know_the_new_pod(manifests: Manifests):
+    for each in manifests.workloads:
+        if each.kind == "Deployment":
+            assert each.object["spec"]["minReadySeconds"] >= DNS_CACHE_S
+
+
 def test_variables_are_settings_of_the_service_with_values_it_takes(manifests: Manifests):
     for each in manifests.workloads:
         kind = SETTINGS[each.service]
-        assert each.variable_names <= {variable(kind, field) for field in kind.model_fields}
+        own = {name for name in each.variable_names if name.startswith("HOMEPAGE_")}
+        assert own <= {variable(kind, field) for field in kind.model_fields}
+        assert each.variable_names - own <= {"LD_LIBRARY_PATH"}
         load(kind, each.variables)
 
 

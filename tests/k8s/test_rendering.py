@@ -142,6 +142,14 @@ def test_the_scaler_asks_for_metrics_of_the_ranker_that_exist():
     assert set(re.findall(r'(\w+)="(\w+)"', query)) == {("namespace", namespace["metadata"]["name"]), ("job", "ranker")}
     assert bases().named("Deployment", scaled["spec"]["scaleTargetRef"]["name"])
     assert float(trigger["metadata"]["threshold"]) > 0
+    assert trigger["metadata"]["ignoreNullValues"] == "false"  # or a lack of metrics would scale down
+
+
+def test_overlays_mean_the_same_number_of_rankers_with_keda_as_without(rendered: Manifests):
+    for scaled in rendered.of("ScaledObject"):
+        production = bool(rendered.of("PersistentVolumeClaim"))
+        assert scaled["spec"]["minReplicaCount"] == (3 if production else 1)
+        assert scaled["spec"]["fallback"]["replicas"] >= scaled["spec"]["minReplicaCount"]
 
 
 def test_certificates_name_the_services_and_lie_where_the_settings_say(rendered: Manifests):
