@@ -22,7 +22,7 @@ from services.trainer.evaluation import (
     measure,
 )
 from services.trainer.fusion import fit_fused
-from services.trainer.gate import POPULARITY, Evidence, VersionFigures, of_baseline
+from services.trainer.gate import POPULARITY, UNTRAINED, Evidence, VersionFigures, of_baseline
 from services.trainer.lineup import Lineup, blend_split, known_in_training
 from services.trainer.nearest_source import NearestSource
 from services.trainer.robustness import Shift, robustness
@@ -98,8 +98,8 @@ class Assessment:
             corpus: has the split.
             counted: see services.trainer.lineup.counted_for; what the evidence's popularity is counted on.
             split: what is measured on.
-            zero_shot: makes the untrained two-tower model, by which the library of most versions is searched; not
-                called where no fusion reads that.
+            zero_shot: makes the untrained two-tower model, by which the library of most versions is searched, and
+                which answers where nothing serves; not called where neither is asked for.
             seed: draws intervals, changed texts and the slates of the latency.
 
         Raises:
@@ -194,11 +194,17 @@ class Assessment:
     def evidence(self, candidate: AssessedModel, champion: AssessedModel | None) -> Evidence:
         """What the gate judges by: both measured here, and the differences between them on the same examples."""
         resampling = self._options.resampling
-        popularity = measure(fit_popularity(self._counted), self._corpus, self._split, self._options)
+        rivals: dict[str, ExampleScorer] = {POPULARITY: fit_popularity(self._counted)}
+        if champion is None:
+            rivals[UNTRAINED] = ServedScorer(self._corpus, self._zero_shot())
         figures = evaluation_of(candidate.measured, resampling).metrics
-        theirs = of_baseline(POPULARITY, evaluation_of(popularity, resampling).metrics)
+        theirs: tuple[Metric, ...] = ()
+        apart: tuple[Metric, ...] = ()
+        for name, rival in rivals.items():
+            measured = measure(rival, self._corpus, self._split, self._options)
+            theirs += of_baseline(name, evaluation_of(measured, resampling).metrics)
+            apart += of_baseline(name, differences(candidate.measured, measured, resampling))
         latency = () if candidate.latency is None else (candidate.latency,)
-        apart = of_baseline(POPULARITY, differences(candidate.measured, popularity, resampling))
         if champion is not None:
             apart += differences(candidate.measured, champion.measured, resampling)
         return Evidence(

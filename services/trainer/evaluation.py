@@ -46,8 +46,11 @@ Mask = NDArray[np.bool_]
 
 LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error"})
 """Metrics that are better the smaller they are."""
-SHOWN = 10
-"""Length of the list that coverage, novelty and diversity look at."""
+SHOWN = 5
+"""Length of the list that coverage, novelty and diversity look at: of slates of ten, as many sources have them, a list
+of ten would be the same for every scorer."""
+_RANKED = ("ndcg", "recall")
+"""Figures at a length that need both labels in a slate; the others at one do not."""
 _NEW_USER = 5
 _HISTORIES = (("history 0", 0, 0), ("history 1-4", 1, 4), ("history 5-19", 5, 19), ("history 20+", 20, None))
 
@@ -71,7 +74,7 @@ class ExampleScorer(Protocol):
 class EvaluationOptions:
     """What is measured beside the fixed figures, and how intervals are drawn."""
 
-    recall_at: tuple[int, ...] = (10,)
+    recall_at: tuple[int, ...] = (5, 10)
     calibration_bins: int = 15
     categories: int = 0
     """So many of the most frequent categories become slices."""
@@ -251,9 +254,18 @@ def _metric(measured: Measured, name: str, slice_: str, interval: Interval) -> M
         high=interval.high,
         split=measured.split,
         slice=slice_,
-        count=next(each.impressions for each in measured.counts if each.slice == slice_),
+        count=_averaged(next(each for each in measured.counts if each.slice == slice_), name),
         data=measured.fingerprint,
     )
+
+
+def _averaged(counts: SliceCounts, name: str) -> int:
+    """How many a figure is an average of."""
+    if name == "uauc":
+        return counts.users
+    if name in {"pooled_auc", "log_loss", "calibration_error"}:
+        return counts.candidates
+    return counts.impressions if name.endswith(f"@{SHOWN}") and not name.startswith(_RANKED) else counts.ranked
 
 
 def _shown(slates: Slates, examples: Sequence[Example]) -> Ints:

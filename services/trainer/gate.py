@@ -1,20 +1,22 @@
-"""Whether a version may serve: its figures against those of the champion and of popularity, one line for each check.
+"""Whether a version may serve: its figures against those of who answers now and of popularity, one line for each check.
 
-Pure: figures in, a verdict out. Where a paired difference was measured its interval decides, for two models on the
-same examples vary together; without one the values decide. A part of the data that is too small is named, not judged.
+Pure: figures in, a verdict out. Over all of the split the values decide, so that what is unsure replaces nothing; over
+a slice the interval of the paired difference where it was measured, since of many slices some are worse by chance. A
+slice that is too small is named, not judged.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 from shared.model.manifest import Metric, ModelManifest
 
 NDCG, AUC = "ndcg@10", "auc"
 CALIBRATION_ERROR = "calibration_error"
 LATENCY_MS = "latency_ms"
-POPULARITY = "popularity"
-"""The figures of this baseline are called "popularity/ndcg@10" and so on."""
+POPULARITY, UNTRAINED = "popularity", "zero-shot"
+"""Figures of these rivals are called "popularity/ndcg@10" and so on."""
 
 _Figures = Mapping[tuple[str, str], Metric]
 """By name and slice, of one split."""
@@ -35,8 +37,7 @@ class Gate:
     """A slice with fewer is not judged."""
     most_calibration_error: float = 0.05
     most_latency_ms: float = 400.0
-    """For 200 candidates on one thread: what a homepage that answers within 500 ms can wait for. Not judged where it
-    was not measured."""
+    """For 200 candidates on one thread: what a homepage that answers within 500 ms can wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Evidence:
 
     candidate: VersionFigures
     champion: VersionFigures | None
-    """None = nothing serves yet."""
+    """None = nothing serves yet, so that the untrained model answers; its figures are then among the candidate's."""
     differences: tuple[Metric, ...] = ()
     """Candidate minus rival on the same examples, with the interval of a paired bootstrap: named like the rival's
     figure, "ndcg@10" for the champion's and "popularity/ndcg@10" for popularity's."""
@@ -100,10 +101,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Allowance:
-    """By how much a figure may be lower, and whether chance, too, must not make it lower."""
+    """By how much a figure may be lower, and which end of the difference must not be lower still."""
 
     margin: float
-    clearly: bool = False
+    end: Literal["low", "value", "high"] = "value"
+    """low: clearly not worse; value: not worse; high: not clearly worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,10 @@ def judge(evidence: Evidence, gate: Gate) -> Verdict:
     candidate = _figures(evidence.candidate.metrics, gate.split)
     differences = _figures(evidence.differences, gate.split)
     lines = [_measured(candidate, gate)]
-    rivals = [_Rival(POPULARITY, f"{POPULARITY}/", candidate, _Allowance(gate.popularity_margin, clearly=True))]
-    if evidence.champion is not None:
+    rivals = [_Rival(POPULARITY, f"{POPULARITY}/", candidate, _Allowance(gate.popularity_margin, "low"))]
+    if evidence.champion is None:
+        rivals.append(_Rival(UNTRAINED, f"{UNTRAINED}/", candidate, _Allowance(gate.champion_margin)))
+    else:
         champion = _figures(evidence.champion.metrics, gate.split)
         lines.append(_same_data(candidate, champion, gate))
         rivals.append(_Rival("champion", "", champion, _Allowance(gate.champion_margin)))
@@ -184,18 +188,21 @@ def _against(rival: _Rival, candidate: _Figures, differences: _Figures, gate: Ga
                 lacks = rival.name if mine else "the candidate"
                 yield Line(check, Outcome.FAILED, f"{lacks} was not measured there; evaluate both on the same data")
             else:
-                allowance = _Allowance(gate.slice_margin) if part else rival.overall
+                allowance = _Allowance(gate.slice_margin, "high") if part else rival.overall
                 yield _held(check, mine, other, differences.get((theirs, part)), allowance)
 
 
 def _held(check: str, mine: Metric, theirs: Metric, difference: Metric | None, allowance: _Allowance) -> Line:
-    """Not worse = the difference's whole interval is not below; clearly not = no part of it is."""
+    """Without the end that decides, the value does."""
     gap = difference or _unpaired(mine, theirs)
-    end = gap.low if allowance.clearly else gap.high
+    end = {"low": gap.low, "value": gap.value, "high": gap.high}[allowance.end]
     holds = (gap.value if end is None else end) >= -allowance.margin
     figures = f"{shown(mine)} against {shown(theirs)}, difference {shown(gap, signed=True)}"
-    asked = f"must {'clearly ' if allowance.clearly else ''}be {0 - allowance.margin:.4f} or more"
-    return Line(check, Outcome.PASSED if holds else Outcome.FAILED, f"{figures}, {asked}")
+    asked = {"low": "must clearly be", "value": "must be", "high": "must not clearly be less than"}[allowance.end]
+    less = "" if allowance.end == "high" else " or more"
+    return Line(
+        check, Outcome.PASSED if holds else Outcome.FAILED, f"{figures}, {asked} {0 - allowance.margin:.4f}{less}"
+    )
 
 
 def _unpaired(mine: Metric, theirs: Metric) -> Metric:
@@ -215,7 +222,7 @@ def _latency(candidate: VersionFigures, gate: Gate) -> Line:
     """Whatever it was measured on: it depends on no split."""
     times = [metric.value for metric in candidate.metrics if metric.name == LATENCY_MS]
     if not times:
-        return Line("latency", Outcome.NOT_JUDGED, "not measured")
+        return Line("latency", Outcome.FAILED, "not measured; evaluate the candidate with --evidence")
     return _limited("latency", max(times), gate.most_latency_ms, " ms")
 
 

@@ -32,7 +32,7 @@ def slate_latency(scorer: ExampleScorer, corpus: Corpus, split: str, clock: Cloc
         seconds = [_seconds(scorer, slate, clock) for slate in slates]
     finally:
         torch.set_num_threads(threads)
-    return Metric(LATENCY_MS, 1000 * median(seconds), count=len(seconds))
+    return Metric(LATENCY_MS, 1000 * median(seconds), count=len(seconds), data=corpus.fingerprint)
 
 
 def _slates(corpus: Corpus, split: str, generator: np.random.Generator) -> Sequence[Example]:

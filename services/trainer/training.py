@@ -18,7 +18,7 @@ from services.trainer.code_version import code_version
 from services.trainer.corpus import TRAIN, VALID, Corpus, Example
 from services.trainer.evaluation import Evaluation, ExampleScorer, evaluate
 from services.trainer.fitting import Around, Fitted, fit
-from services.trainer.gate import POPULARITY, of_baseline
+from services.trainer.gate import POPULARITY, UNTRAINED, of_baseline
 from services.trainer.nearest_source import NearestSource
 from services.trainer.optional import require
 from services.trainer.recipe import TrainRecipe
@@ -26,7 +26,9 @@ from services.trainer.scored_once import ScoredOnce
 from services.trainer.served_scorer import ServedScorer
 from services.trainer.served_version import manifest_of, served_model, write_fitted
 from services.trainer.shipped_fusion import BlendedScorer, counted_to_the_test, fit_shipped_fusion
+from services.trainer.slate_latency import slate_latency
 from services.trainer.starts import Start
+from shared.clock import Clock
 from shared.model.base import Base
 from shared.model.blend import RETRIEVAL, Blend
 from shared.model.manifest import Metric, ModelManifest, Origin, Platt
@@ -122,7 +124,7 @@ def train(corpus: Corpus, base: Base, recipe: TrainRecipe, target: Target, aroun
         raise VersionError(f"{target.name}/{target.version} exists already, and versions never change; choose another")
     started_at = around.clock.now()
     fitted = fit(corpus, base, recipe, target.work, around)
-    made = _made(corpus, base, fitted, target, around.processes.device)
+    made = _made(corpus, base, fitted, target, around)
     origin = Origin(
         data=corpus.name,
         fingerprint=corpus.fingerprint,
@@ -133,7 +135,7 @@ def train(corpus: Corpus, base: Base, recipe: TrainRecipe, target: Target, aroun
         device=around.processes.device,
         settings={**_flat(asdict(recipe)), **_began(around.start)},
     )
-    manifest = replace(made.manifest, origin=origin, metrics=_metrics(made.evaluations))
+    manifest = replace(made.manifest, origin=origin, metrics=(*_metrics(made.evaluations), *made.latency))
     if around.processes.leads:
         _write(target, fitted, base, replace(made, manifest=manifest))
     around.processes.meet()  # before the checkpoints go: another may be about to look for them
@@ -150,9 +152,12 @@ class _Made:
     blend: Blend | None
     evaluations: tuple[tuple[Evaluation, ...], ...]
     """See _evaluations."""
+    latency: tuple[Metric, ...]
+    """See _latency."""
 
 
-def _made(corpus: Corpus, base: Base, fitted: Fitted, target: Target, device: str) -> _Made:
+def _made(corpus: Corpus, base: Base, fitted: Fitted, target: Target, around: Around) -> _Made:
+    device = around.processes.device
     packed = PackedBert(base.bert, Placement("cuda" if device.startswith("cuda") else "cpu"))
     plain = Calibration((Platt(),) * len(fitted.actions), fitted=False)
     model = served_model(fitted, base, manifest_of(fitted, base, target.name, target.version, plain), packed)
@@ -172,7 +177,9 @@ def _made(corpus: Corpus, base: Base, fitted: Fitted, target: Target, device: st
             blended = BlendedScorer(corpus, scorer, blend, nearest, name)
             scorer = replace(scorer, name=f"{name} without its fusion")
     manifest = manifest_of(fitted, base, target.name, target.version, calibration)
-    return _Made(manifest, blend, _evaluations(corpus, scorer, blended, untrained))
+    return _Made(
+        manifest, blend, _evaluations(corpus, scorer, blended, untrained), _latency(corpus, served, around.clock)
+    )
 
 
 def _write(target: Target, fitted: Fitted, base: Base, made: _Made) -> None:
@@ -205,19 +212,30 @@ def _evaluations(
     """
     before_valid, before_test = fit_popularity(corpus), fit_popularity(counted_to_the_test(corpus))
     found = []
-    for split in [name for name, examples in corpus.splits.items() if name != TRAIN and examples]:
-        scorers = [scorer, before_valid]
+    held_out = [name for name, examples in corpus.splits.items() if name != TRAIN and examples]
+    only_valid = all(split.startswith(VALID) for split in held_out)
+    for split in held_out:
+        scorers = [scorer, *([untrained] if only_valid else []), before_valid]
         if not split.startswith(VALID):
             scorers = [*([] if blended is None else [blended]), scorer, untrained, before_test]
         found.append(tuple(evaluate(each, corpus, split) for each in scorers))
     return tuple(found)
 
 
+def _latency(corpus: Corpus, served: ExampleScorer, clock: Clock) -> tuple[Metric, ...]:
+    """Of one slate, by users held out; nothing where there are none."""
+    held_out = next((name for name, examples in corpus.splits.items() if name != TRAIN and examples), None)
+    return () if held_out is None else (slate_latency(served, corpus, held_out, clock),)
+
+
 def _metrics(evaluations: Sequence[Sequence[Evaluation]]) -> tuple[Metric, ...]:
-    """Of what the version answers, and of popularity."""
+    """Of what the version answers, and of whom the gate holds it against."""
     found: list[Metric] = []
     for of_split in evaluations:
-        found += [*of_split[0].metrics, *of_baseline(POPULARITY, of_split[-1].metrics)]
+        found += of_split[0].metrics
+        for rival in of_split[1:]:
+            if rival.scorer in (POPULARITY, UNTRAINED):
+                found += of_baseline(rival.scorer, rival.metrics)
     return tuple(metric for metric in found if math.isfinite(metric.value))
 
 

@@ -78,7 +78,7 @@ class Metric:
     slice: str = ""
     """Part of the split, e.g. "new users"; empty = all of it."""
     count: int = 0
-    """Impressions that it is an average of; 0 = not known."""
+    """Impressions that it is an average of, for figures over users or candidates the number of these; 0 = not known."""
     data: str = ""
     """Fingerprint of the data that it was measured on."""
 

@@ -11,6 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from services.cli.__main__ import app
+from services.trainer.gate import LATENCY_MS
 from shared.model.versions import read_manifest
 from tests.shared.model.tiny_bert import write_tiny_bert
 from tests.trainer.data_folders import jsonlines_folder, slate
@@ -52,7 +53,8 @@ def test_it_writes_a_version_and_prints_its_figures(data: Path, given: tuple[obj
     result = run("--data", data, *given, "--version", "v1", "--rows", tmp_path / "rows.json")
     assert result.exit_code == 0, result.output
     manifest = read_manifest(tmp_path / "models" / "news" / "v1")
-    assert {each.split for each in manifest.metrics} == {"valid", "test"}
+    assert {each.split for each in manifest.metrics if each.name != LATENCY_MS} == {"valid", "test"}
+    assert next(each.value for each in manifest.metrics if each.name == LATENCY_MS) > 0
     assert "| news/v1 |" in result.stdout
     assert "| popularity |" in result.stdout
     assert str(tmp_path / "models" / "news" / "v1") in result.stdout

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from services.trainer.gate import AUC, CALIBRATION_ERROR, NDCG
+from services.trainer.gate import AUC, CALIBRATION_ERROR, LATENCY_MS, NDCG
 from shared.model.manifest import InputLayout, Metric, ModelManifest, Origin, Platt
 from shared.model.storage import LocalStorage, Storage
 from shared.model.version_files import HEADS, Place, VersionFiles
@@ -17,12 +17,15 @@ def figures(ndcg: float, *, data: str = "d1", width: float = 0.001) -> tuple[Met
         AUC: 0.70,
         f"popularity/{NDCG}": 0.30,
         f"popularity/{AUC}": 0.60,
+        f"zero-shot/{NDCG}": 0.30,
+        f"zero-shot/{AUC}": 0.60,
         CALIBRATION_ERROR: 0.01,
     }
-    return tuple(
+    measured = tuple(
         Metric(name, value, value - width, value + width, split="test", count=1000, data=data)
         for name, value in values.items()
     )
+    return (*measured, Metric(LATENCY_MS, 12.0, data=data))
 
 
 def add_version(

@@ -49,6 +49,7 @@ def corpus() -> Corpus:
 
 CORPUS = corpus()
 LATE = counted_to_the_test(CORPUS)
+QUICK_ROWS = ["random", "popularity", "recent popularity", "item-kNN", "category affinity"]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def assessment_on(split: str, measured: Corpus = CORPUS, zero_shot: Callable[[],
 
 def test_quick_baselines_need_no_model_and_none_are_none() -> None:
     quick = lineup_of(CORPUS, CORPUS, "quick", refused, 0)
-    assert [each.name for each in quick.rows] == ["random", "popularity", "recent popularity", "item-kNN"]
+    assert [each.name for each in quick.rows] == QUICK_ROWS
     assert quick.signals == ()
     assert lineup_of(CORPUS, CORPUS, "none", refused, 0).rows == ()
 
@@ -74,7 +75,7 @@ def test_quick_baselines_need_no_model_and_none_are_none() -> None:
 def test_rows_count_what_a_version_counts_and_never_the_answers_they_are_measured_on() -> None:
     assert len(LATE.events) > len(CORPUS.events)
     for split, counted in ((TEST, LATE), (VALID, CORPUS), (TRAIN, CORPUS)):
-        rows = lineup_of(CORPUS, counted_for(CORPUS, split), "quick", refused, 0).rows[1:]
+        rows = lineup_of(CORPUS, counted_for(CORPUS, split), "quick", refused, 0).rows[1:-1]
         wanted = (fit_popularity(counted), fit_recent_popularity(counted), fit_item_knn(counted))
         for row, each in zip(rows, wanted, strict=True):
             np.testing.assert_array_equal(said(row, split), said(each, split))
@@ -116,12 +117,12 @@ def test_a_model_stands_below_the_baselines_with_its_blend(tiny_model: RankingMo
     assessed = assessment.add_model(Entrant(tiny_model), Extras(), SystemClock())
     name = assessed.measured.scorer
     rows = [each.scorer for each in assessment.evaluations]
-    assert rows[:4] == ["random", "popularity", "recent popularity", "item-kNN"]
-    assert rows[4:7] == ["zero-shot cosine", "attention tower", "zero-shot served"]
-    assert rows[7:] == ["fusion", name, f"{name} + fusion"]
+    assert rows[:5] == QUICK_ROWS
+    assert rows[5:8] == ["zero-shot cosine", "attention tower", "zero-shot served"]
+    assert rows[8:] == ["fusion", name, f"{name} + fusion"]
     assert heard == rows[:-2]
     assert (assessed.shifts, assessed.latency) == ((), None)
-    served, again = (next(each for each in assessment.evaluations if each.scorer == one) for one in (rows[6], name))
+    served, again = (next(each for each in assessment.evaluations if each.scorer == one) for one in (rows[7], name))
     assert served.metric("auc") == again.metric("auc")
 
 
@@ -136,7 +137,7 @@ def test_a_version_with_a_fusion_is_measured_as_it_serves_and_without(tiny_model
     blend = Blend(
         made_fusion((MODEL, POPULARITY), w0=0.0, w1=0.1), made_crowd(*(each.item_id for each in CORPUS.items))
     )
-    assessment = assessment_on(TEST)
+    assessment = assessment_on(TEST, zero_shot=lambda: tiny_model)
     name = Entrant(tiny_model, blend).name
     assessed = assessment.add_model(Entrant(tiny_model, blend), Extras(robustness=True), SystemClock())
     assert [each.scorer for each in assessment.evaluations] == [name, f"{name} without its fusion"]
@@ -253,7 +254,7 @@ def test_blends_are_fitted_on_validation_slates_of_the_same_kind_and_never_on_wh
 
 
 def test_evidence_is_judged_and_a_model_is_not_worse_than_itself(tiny_model: RankingModel) -> None:
-    assessment = assessment_on(TEST)
+    assessment = assessment_on(TEST, zero_shot=lambda: tiny_model)
     assessed = assessment.add_model(Entrant(tiny_model), Extras(robustness=True, latency=True), SystemClock())
     assert [each.change for each in assessed.shifts][-1] == "another domain"
     evidence = assessment.evidence(assessed, assessed)
@@ -267,7 +268,7 @@ def test_evidence_is_judged_and_a_model_is_not_worse_than_itself(tiny_model: Ran
     assert f"against {popularity.value:.4f} [" in lines["auc against popularity"].figures
     alone = assessment.evidence(assessed, None)
     assert alone.champion is None
-    assert {each.name.partition("/")[0] for each in alone.differences} == {"popularity"}
+    assert {each.name.partition("/")[0] for each in alone.differences} == {"popularity", "zero-shot"}
 
 
 def test_a_split_that_is_not_there_is_refused_with_those_that_are() -> None:

@@ -112,10 +112,13 @@ def test_slices_worked_out_by_hand() -> None:
     assert counts[""] == SliceCounts("", impressions=3, ranked=2, candidates=6, positives=2, users=2)
     assert counts["new items"] == SliceCounts("new items", impressions=1, ranked=1, candidates=2, positives=1, users=1)
     assert counts["history 5-19"].impressions == 2
+    averaged = {each.name: each.count for each in evaluation.metrics if not each.slice}
+    assert (averaged["auc"], averaged["ndcg@5"], averaged["recall@5"], averaged["diversity@5"]) == (2, 2, 2, 3)
+    assert (averaged["uauc"], averaged["pooled_auc"]) == (2, 6)
     assert value(evaluation, "auc") == 0.5
     assert value(evaluation, "auc", "new users") == 1.0
     assert value(evaluation, "auc", "new items") == 0.0
-    assert value(evaluation, "coverage@10") == 3 / 4
+    assert value(evaluation, "coverage@5") == 3 / 4
     assert "history 20+" not in counts
     assert evaluation.metric("log_loss") is None
 

@@ -37,8 +37,11 @@ def figures(*changed: Metric) -> tuple[Metric, ...]:
         metric(AUC, 0.70),
         metric(f"popularity/{NDCG}", 0.30),
         metric(f"popularity/{AUC}", 0.60),
+        metric(f"zero-shot/{NDCG}", 0.38),
+        metric(f"zero-shot/{AUC}", 0.68),
         metric(NDCG, 0.35, "new users"),
         metric(f"popularity/{NDCG}", 0.30, "new users"),
+        metric(f"zero-shot/{NDCG}", 0.35, "new users"),
         metric(CALIBRATION_ERROR, 0.01),
         Metric(LATENCY_MS, 12.0),
     ]
@@ -66,7 +69,7 @@ def test_a_good_model_passes_every_check(champion: tuple[Metric, ...] | None) ->
     verdict = judged(figures(), champion)
     assert verdict.passed
     assert {each.outcome for each in verdict.lines} == {Outcome.PASSED}
-    assert len(verdict.lines) == (6 if champion is None else 10)
+    assert len(verdict.lines) == (9 if champion is None else 10)
 
 
 @pytest.mark.parametrize(
@@ -94,20 +97,28 @@ def test_a_difference_within_the_margin_is_no_difference() -> None:
     assert failed(judged(figures(metric(NDCG, 0.394)))) == [f"{NDCG} against champion"]
 
 
-def test_of_a_paired_difference_the_whole_interval_must_be_below_to_be_worse() -> None:
-    worse = figures(metric(NDCG, 0.38))
-    check = f"{NDCG} against champion"
-    perhaps = metric(NDCG, -0.02, low=-0.05, high=0.01)
-    surely = metric(NDCG, -0.02, low=-0.03, high=-0.01)
-    assert failed(judged(worse, figures(), perhaps)) == []
-    assert failed(judged(worse, figures(), surely)) == [check]
-    assert "-0.0200 [-0.0300, -0.0100]" in line(judged(worse, figures(), surely), check).figures
+def test_what_is_perhaps_worse_replaces_nothing_over_all_but_is_borne_in_a_slice() -> None:
+    perhaps, surely = ((-0.03, -0.07, 0.01), (-0.03, -0.035, -0.025))
+    for value, low, high in (perhaps, surely):
+        verdict = judged(figures(), figures(), metric(NDCG, value, low=low, high=high))
+        assert failed(verdict) == [f"{NDCG} against champion"]
+        shown = f"{value:+.4f} [{low:+.4f}, {high:+.4f}], must be -0.0050 or more"
+        assert shown in line(verdict, f"{NDCG} against champion").figures
+        of_slice = judged(figures(), figures(), metric(NDCG, value, "new users", low=low, high=high))
+        assert failed(of_slice) == ([] if high > 0 else [f"{NDCG} of new users against champion"])
+
+
+@pytest.mark.parametrize("name", [NDCG, AUC])
+def test_where_nothing_serves_the_untrained_model_must_not_be_better(name: str) -> None:
+    chance = figures(metric(f"zero-shot/{name}", 0.9))
+    assert failed(judged(chance, None)) == [f"{name} against zero-shot"]
+    assert judged(chance).passed  # it answers no more
 
 
 def test_above_popularity_must_be_clear_overall() -> None:
     check = f"{NDCG} against popularity"
-    unclear = figures(metric(NDCG, 0.31, low=0.29, high=0.33))
-    clear = figures(metric(NDCG, 0.31, low=0.301, high=0.32))
+    unclear = figures(metric(NDCG, 0.31, low=0.29, high=0.33), metric(f"zero-shot/{NDCG}", 0.3))
+    clear = figures(metric(NDCG, 0.31, low=0.301, high=0.32), metric(f"zero-shot/{NDCG}", 0.3))
     assert failed(judged(unclear, None)) == [check]
     assert failed(judged(clear, None)) == []
     paired = metric(f"popularity/{NDCG}", 0.01, low=0.002, high=0.02)
@@ -176,18 +187,19 @@ def test_figures_of_different_data_in_one_model_are_refused() -> None:
     assert failed(judged(figures(metric(AUC, 0.7, data="d2")), None)) == ["measured"]
 
 
-def test_a_latency_that_was_not_measured_is_not_judged() -> None:
+def test_a_latency_that_was_not_measured_is_refused_with_what_to_do() -> None:
     verdict = judged(tuple(each for each in figures() if each.name != LATENCY_MS))
-    assert verdict.passed
-    assert line(verdict, "latency").outcome is Outcome.NOT_JUDGED
+    assert failed(verdict) == ["latency"]
+    assert "--evidence" in line(verdict, "latency").figures
 
 
 def test_a_baselines_figures_are_found_under_its_name() -> None:
     own = tuple(each for each in figures() if not each.name.startswith("popularity/"))
+    judgeable = tuple(each for each in own if "/" not in each.name)
     baseline = of_baseline(POPULARITY, (metric(NDCG, 0.30), metric(AUC, 0.60), metric(NDCG, 0.36, "new users")))
     assert failed(judged((*own, *baseline), None)) == []
-    assert failed(judged((*own, *of_baseline(POPULARITY, own)), None)) == []
-    assert len(judged((*own, *baseline), None).lines) == 6
+    assert failed(judged((*own, *of_baseline(POPULARITY, judgeable)), None)) == []
+    assert len(judged((*own, *baseline), None).lines) == 9
     lacking = (f"{NDCG} against popularity", f"{NDCG} of new users against popularity", f"{AUC} against popularity")
     assert failed(judged(own, None)) == [*lacking]
 
@@ -197,6 +209,7 @@ def test_margins_are_settings() -> None:
     assert not judge(evidence, GATE).passed
     assert judge(evidence, replace(GATE, champion_margin=0.05)).passed
     assert not judge(evidence, replace(GATE, champion_margin=0.05, popularity_margin=-0.07)).passed
+    assert not judge(evidence, replace(GATE, champion_margin=0.05, least_impressions=0, slice_margin=-0.01)).passed
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

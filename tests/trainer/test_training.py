@@ -39,7 +39,7 @@ def test_a_version_is_written_with_its_origin_and_its_figures_beside_popularity(
     figures = {(each.name, each.split): each.value for each in manifest.metrics if not each.slice}
     assert figures["auc", VALID] > 0.9
     assert figures["popularity/auc", VALID] == 0.5  # nothing is known of it
-    assert [each.scorer for each in trained.evaluations] == ["news/v1", "popularity"]
+    assert [each.scorer for each in trained.evaluations] == ["news/v1", "zero-shot", "popularity"]
     assert not (tmp_path / "work").exists()
 
 
@@ -93,7 +93,7 @@ def test_one_of_several_finds_what_it_has_written_and_nothing_else(tiny_base: Ba
     assert one.work.exists()
     again = train(CORPUS, tiny_base, quick, one)
     assert (again.folder / "manifest.json").stat().st_mtime_ns == written
-    assert len(again.evaluations) == 2
+    assert len(again.evaluations) == 3
     other = replace(one, work=tmp_path / "other")
     with pytest.raises(VersionError, match="exists"):
         train(CORPUS, tiny_base, replace(quick, seed=1), other)
