@@ -1,0 +1,56 @@
+"""`kubectl kustomize … | python -m tests.images.as_podman`: the manifests as far as `podman kube play` knows them.
+
+Podman has no Services, so a workload becomes one Pod that is named like its Service, and that name is what podman's
+DNS resolves: the addresses in the ConfigMaps stay as they are. StatefulSets lose their claim templates to a claim each.
+What podman ignores or refuses (probes, preStop, topology, autoscalers, budgets, network policies) is left out.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+_IGNORED_OF_PODS = (
+    "topologySpreadConstraints",
+    "serviceAccountName",
+    "automountServiceAccountToken",
+    "enableServiceLinks",
+)
+_IGNORED_OF_CONTAINERS = ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
+
+
+def as_podman(objects: Iterable[Object]) -> Iterator[Object]:
+    """What podman is to play, ConfigMaps first."""
+    objects = list(objects)
+    for each in objects:
+        if each["kind"] == "ConfigMap":
+            yield {**each, "metadata": {"name": each["metadata"]["name"]}}
+    for each in objects:
+        if each["kind"] in ("Deployment", "StatefulSet"):
+            yield from _pod(each)
+
+
+def _pod(workload: Object) -> Iterator[Object]:
+    name, template = workload["metadata"]["name"], workload["spec"]["template"]
+    spec = {key: value for key, value in template["spec"].items() if key not in _IGNORED_OF_PODS}
+    spec["containers"] = [
+        {key: value for key, value in container.items() if key not in _IGNORED_OF_CONTAINERS}
+        for container in spec["containers"]
+    ]
+    for claim in workload["spec"].get("volumeClaimTemplates", []):
+        volume = claim["metadata"]["name"]
+        claimed = f"{volume}-{name}"
+        yield {**claim, "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claimed}}
+        spec["volumes"].append({"name": volume, "persistentVolumeClaim": {"claimName": claimed}})
+    yield {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": template["metadata"]["labels"]},
+        "spec": spec,
+    }
+
+
+if __name__ == "__main__":
+    yaml.safe_dump_all(as_podman(each for each in yaml.safe_load_all(sys.stdin) if each), sys.stdout)
