@@ -1,8 +1,10 @@
 """`kubectl kustomize … | python -m tests.images.as_podman`: the manifests as far as `podman kube play` knows them.
 
 Podman has no Services, so a workload becomes one Pod that is named like its Service, and that name is what podman's
-DNS resolves: the addresses in the ConfigMaps stay as they are. StatefulSets lose their claim templates to a claim each.
-What podman ignores or refuses (probes, preStop, topology, autoscalers, budgets, network policies) is left out.
+DNS resolves: the addresses in the ConfigMaps stay as they are. StatefulSets lose their claim templates to a claim each,
+and volumes are named for their pod, since podman has one room for the names of all. Ports are left out, since it would
+publish them on the host, and so is what it ignores or refuses: probes, preStop, topology, autoscalers, budgets, network
+policies.
 """
 
 import sys
@@ -18,7 +20,7 @@ _IGNORED_OF_PODS = (
     "automountServiceAccountToken",
     "enableServiceLinks",
 )
-_IGNORED_OF_CONTAINERS = ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
+_IGNORED_OF_CONTAINERS = ("ports", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
 
 
 def as_podman(objects: Iterable[Object]) -> Iterator[Object]:
@@ -35,21 +37,28 @@ def as_podman(objects: Iterable[Object]) -> Iterator[Object]:
 def _pod(workload: Object) -> Iterator[Object]:
     name, template = workload["metadata"]["name"], workload["spec"]["template"]
     spec = {key: value for key, value in template["spec"].items() if key not in _IGNORED_OF_PODS}
-    spec["containers"] = [
-        {key: value for key, value in container.items() if key not in _IGNORED_OF_CONTAINERS}
-        for container in spec["containers"]
-    ]
+    spec["containers"] = [_container(each, name) for each in spec["containers"]]
+    spec["volumes"] = [{**each, "name": _volume(each["name"], name)} for each in spec["volumes"]]
     for claim in workload["spec"].get("volumeClaimTemplates", []):
-        volume = claim["metadata"]["name"]
-        claimed = f"{volume}-{name}"
+        claimed = _volume(claim["metadata"]["name"], name)
         yield {**claim, "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claimed}}
-        spec["volumes"].append({"name": volume, "persistentVolumeClaim": {"claimName": claimed}})
+        spec["volumes"].append({"name": claimed, "persistentVolumeClaim": {"claimName": claimed}})
     yield {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": template["metadata"]["labels"]},
         "spec": spec,
     }
+
+
+def _container(container: Object, pod: str) -> Object:
+    found = {key: value for key, value in container.items() if key not in _IGNORED_OF_CONTAINERS}
+    mounts = [{**each, "name": _volume(each["name"], pod)} for each in container["volumeMounts"]]
+    return {**found, "volumeMounts": mounts}
+
+
+def _volume(name: str, pod: str) -> str:
+    return f"{name}-{pod}"
 
 
 if __name__ == "__main__":
