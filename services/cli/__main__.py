@@ -14,6 +14,7 @@ from services.cli import models as model_commands
 from services.cli import up as ups
 from services.cli.fleet import default_fleet
 from services.cli.loading import EVENT_CAP
+from services.cli.loadtest.entry import loadtest
 from services.cli.terminal import console
 
 app = typer.Typer(
@@ -180,6 +181,9 @@ def call(  # noqa: PLR0913  # one parameter per option is how typer reads them
         except ValueError:
             raise typer.BadParameter(f"{now!r} is no moment; write it like 2026-01-15T12:00:00Z", ctx=context) from None
     raise typer.Exit(calls.run(calls.Question(address, timeout, request, json), console(), console(errors=True)))
+
+
+app.command()(loadtest)
 
 
 @app.command()

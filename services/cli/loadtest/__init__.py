@@ -1,0 +1,1 @@
+"""`homepage loadtest`: open load on a running set by ghz, judged by objectives that teams set."""
