@@ -1,8 +1,10 @@
 """MIND, the Microsoft news data set: news.tsv and behaviors.tsv without headers, tab separated, never
 quoted. Times carry no zone and are read as UTC. Histories carry no times at all: each user's becomes clicks
-one minute apart that end just before the user's first impression.
+one minute apart that end just before the user's first impression. A row's tags are its subcategory, then the labels
+of the entities in its title, then of those in its abstract.
 https://github.com/msnews/msnews.github.io"""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ NEWS_FILE, BEHAVIORS_FILE = "news.tsv", "behaviors.tsv"
 NEWS_COLUMNS = 8
 BEHAVIOR_COLUMNS = 5
 HISTORY_STEP_S = 60.0
+MOST_TAGS = 64  # of an item, by the contract (item.proto)
+SHOWN_OF_A_CELL = 60  # characters, in errors
 
 # Not strptime: its AM/PM depends on the locale, and it takes ten times as long over millions of rows.
 _TIME = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d):(\d\d) ([AP]M)")
@@ -93,14 +97,45 @@ def _read_news(path: Path, dropped: Counter[str]) -> list[Item]:
         item_id, category, subcategory, title, summary, url = (cell.strip() for cell in cells[:6])
         if not item_id:
             raise place.error("the news id is empty; give every row an id")
+        entities = [*_labels(place, cells[6], "title entities"), *_labels(place, cells[7], "abstract entities")]
         if not title:
             dropped["news without title"] += 1
         elif item_id in items:
             dropped["news listed twice"] += 1
         else:
-            tags = (subcategory,) if subcategory else ()
+            tags = _tags([subcategory, *entities])
             items[item_id] = Item(item_id, title, summary, category, tags, domain="news", url=url)
     return list(items.values())
+
+
+def _labels(place: Place, cell: str, column: str) -> list[str]:
+    """The labels of a column of entities, which may be empty."""
+    if not cell.strip():
+        return []
+    try:
+        entities = json.loads(cell)
+        if not isinstance(entities, list):
+            raise ValueError("no list")
+        return [_label(entity) for entity in entities]
+    except (ValueError, RecursionError) as error:
+        raise place.error(
+            f'{column} are {cell[:SHOWN_OF_A_CELL]!r}; write a JSON list of objects with a "Label", or nothing'
+        ) from error
+
+
+def _label(entity: object) -> str:
+    label = entity.get("Label") if isinstance(entity, dict) else None
+    if not isinstance(label, str):
+        raise ValueError("an entity without label")
+    return label.strip()
+
+
+def _tags(labels: list[str]) -> tuple[str, ...]:
+    """In their order, each once however it is capitalised, no more than an item may have."""
+    different: dict[str, str] = {}
+    for label in filter(None, labels):
+        different.setdefault(label.casefold(), label)
+    return tuple(different.values())[:MOST_TAGS]
 
 
 @dataclass(slots=True)

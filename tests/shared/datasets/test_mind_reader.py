@@ -1,11 +1,12 @@
 """MIND folders become items, clicks and labelled impressions, or an error that says what to change."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from shared.datasets import Candidate, DatasetError, open_dataset, read_mind
-from shared.datasets.mind import open_mind
+from shared.datasets.mind import MOST_TAGS, open_mind
 
 NEWS = "".join(
     f"N{number}\tsports\tgolf\tTitle {number}\tAbstract {number}\thttps://example.com/{number}\t[]\t[]\n"
@@ -70,6 +71,36 @@ def test_news_keep_their_category_and_the_subcategory_as_tag(tmp_path: Path) -> 
         "https://example.com/1",
     )
     assert (item.category, item.tags, item.domain, item.published_at) == ("sports", ("golf",), "news", None)
+
+
+def entities(*labels: str) -> str:
+    return json.dumps([{"Label": label, "Type": "P", "WikidataId": "Q1", "Confidence": 1.0} for label in labels])
+
+
+def tags_of(path: Path, subcategory: str, title: str, abstract: str) -> tuple[str, ...]:
+    row = f"N9\tsports\t{subcategory}\tTitle\tAbstract\thttps://example.com\t{title}\t{abstract}\n"
+    return read_mind(folder(path, NEWS + row)).items[-1].tags
+
+
+def test_entities_of_title_and_abstract_are_tags_after_the_subcategory_each_once(tmp_path: Path) -> None:
+    in_title, in_abstract = entities("Tiger Woods", "Golf", " PGA Tour "), entities("PGA Tour", "Müller", "")
+    assert tags_of(tmp_path, "golf", in_title, in_abstract) == ("golf", "Tiger Woods", "PGA Tour", "Müller")
+    assert tags_of(tmp_path, "", in_abstract, " ") == ("PGA Tour", "Müller")
+
+
+def test_an_item_has_no_more_tags_than_the_contract_allows(tmp_path: Path) -> None:
+    tags = tags_of(tmp_path, "golf", entities(*(f"e{number}" for number in range(100))), "[]")
+    assert tags == ("golf", *(f"e{number}" for number in range(MOST_TAGS - 1)))
+
+
+@pytest.mark.parametrize(
+    "cell", ["[", "Golf", "3", '{"Label": "Golf"}', '["Golf"]', '[{"Type": "P"}]', '[{"Label": 3}]', "[" * 100_000]
+)
+def test_entities_that_are_no_list_with_labels_are_named_by_file_and_line(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(DatasetError, match=r"news.tsv:5: title entities are .*; write a JSON list of objects"):
+        tags_of(tmp_path, "golf", cell, "[]")
+    with pytest.raises(DatasetError, match=r"news.tsv:5: abstract entities are .*; write a JSON list of objects"):
+        tags_of(tmp_path, "golf", "", cell)
 
 
 @pytest.mark.parametrize("name", ["train", "MINDsmall_train", "MINDlarge_train"])
