@@ -26,7 +26,7 @@ from services.trainer.gate import POPULARITY, UNTRAINED, Evidence, VersionFigure
 from services.trainer.lineup import Lineup, blend_split, known_in_training
 from services.trainer.nearest_source import NearestSource
 from services.trainer.robustness import Shift, robustness
-from services.trainer.scored_once import ScoredOnce
+from services.trainer.scored_once import Renamed, ScoredOnce
 from services.trainer.served_scorer import ServedScorer, column_of
 from services.trainer.shipped_fusion import BlendedScorer
 from services.trainer.slate_latency import slate_latency
@@ -142,8 +142,8 @@ class Assessment:
             self._blended(self._blend_on, (), "fusion")
 
     def add_model(self, entrant: Entrant, extras: Extras, clock: Clock) -> AssessedModel:
-        """Measures a version as it is served, without the fusion that it may have, and blended with the lineup's
-        signals.
+        """Measures a version as it is served, without the fusion that it may have, the attention tower over its item
+        vectors where it has any and the lineup has one, and the version blended with the lineup's signals.
 
         A fusion knows the answers of the splits that versions are fitted on: there the model is measured alone. So it
         is where the corpus' action is not the model's first, which is the one that a fusion answers.
@@ -152,6 +152,9 @@ class Assessment:
         measured = self._measured(reading.answers)
         if reading.answers is not reading.alone:
             self._measured(reading.alone)
+        if self._lineup.tower_over is not None and entrant.model.two_tower:
+            for tower in self._lineup.tower_over(reading.served.vectors()):
+                self._measured(Renamed(tower, f"{entrant.name} + {tower.name}"))
         blended = None
         if self._blend_on is not None:
             blended = self._blended(self._blend_on, (reading.alone,), self.blend_name(entrant.name))

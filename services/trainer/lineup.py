@@ -41,6 +41,8 @@ class Lineup:
     """The same in that order, counted up to what is measured: what blends then read. Rows are among them."""
     vectors: NDArray[np.float32] | None = None
     """[items, width], of length 1, where they were made: what a library is searched by."""
+    tower_over: Callable[[NDArray[np.float32]], tuple[ExampleScorer, ...]] | None = None
+    """Fits the attention tower on the vectors of another model; None = no towers are asked for."""
 
 
 def known_in_training(split: str) -> bool:
@@ -81,7 +83,7 @@ def lineup_of(
     likes = ScoredOnce(CosineScorer(vectors, dislike_weight=0.0, name="cosine to likes"))
     rows = (RandomScorer(seed), *late, categories, *compared, served)
     personal: tuple[ExampleScorer, ...] = (categories, *compared, likes)
-    return Lineup(rows, (*early, *personal), (*late, *personal), vectors)
+    return Lineup(rows, (*early, *personal), (*late, *personal), vectors, lambda others: _towers(corpus, others, seed))
 
 
 def _counts(corpus: Corpus) -> tuple[ExampleScorer, ...]:

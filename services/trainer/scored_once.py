@@ -1,4 +1,4 @@
-"""A scorer that is asked once: tables, blends and comparisons all read the same scores of the same split."""
+"""Scorers around a scorer: asked once, since tables and blends read the same scores of the same split; or renamed."""
 
 from collections.abc import Sequence
 
@@ -24,3 +24,16 @@ class ScoredOnce:
         if id(examples) not in self._said:
             self._said[id(examples)] = (examples, self._scorer.scores(examples))
         return self._said[id(examples)][1]
+
+
+class Renamed:
+    """Another scorer under another name, where a table has it twice over different models."""
+
+    def __init__(self, scorer: ExampleScorer, name: str) -> None:
+        self.name = name
+        self.probabilistic = scorer.probabilistic
+        self._scorer = scorer
+
+    def scores(self, examples: Sequence[Example]) -> list[NDArray[np.float32]]:
+        """[candidates] of each example."""
+        return self._scorer.scores(examples)

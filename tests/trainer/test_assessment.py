@@ -119,8 +119,11 @@ def test_a_model_stands_below_the_baselines_with_its_blend(tiny_model: RankingMo
     rows = [each.scorer for each in assessment.evaluations]
     assert rows[:5] == QUICK_ROWS
     assert rows[5:8] == ["zero-shot cosine", "attention tower", "zero-shot served"]
-    assert rows[8:] == ["fusion", name, f"{name} + fusion"]
-    assert heard == rows[:-2]
+    assert rows[8:] == ["fusion", name, f"{name} + attention tower", f"{name} + fusion"]
+    assert heard == rows[:-3]
+    # Here the model is the one whose vectors the lineup's tower reads.
+    towers = [each for each in assessment.evaluations if each.scorer.endswith("attention tower")]
+    assert towers[0].metric("auc") == towers[1].metric("auc")
     assert (assessed.shifts, assessed.latency) == ((), None)
     served, again = (next(each for each in assessment.evaluations if each.scorer == one) for one in (rows[7], name))
     assert served.metric("auc") == again.metric("auc")

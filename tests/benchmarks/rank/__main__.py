@@ -95,9 +95,10 @@ def _scoring(base: Base, options: argparse.Namespace) -> list[Figure]:
         there = _installed(every)
         for many in options.candidates:
             workload = _workload(base, many)
-            ours = [
-                way for dtype in _DTYPES for k in splits for way in ways(make_model(base, packed[dtype], k), workload)
-            ]
+            models = [make_model(base, packed[dtype], k) for dtype in _DTYPES for k in splits]
+            # Two towers: candidates never meet the user.
+            models += [zero_shot_model(base, packed[dtype]) for dtype in _DTYPES]
+            ours = [way for model in models for way in ways(model, workload)]
             beside = there if many == _ALL_RIVALS_AT else there[:1]
             figures = _compared(ours, beside, workload, options.repeats)
             print_comparison(f"{many} candidates of about 25 tokens, a user of 128", figures)
