@@ -44,8 +44,8 @@ class CorpusOptions:
     train_rows: tuple[int, ...] | None = None
     """Few-shot: only these rows of train, from 0, as the file has them (by time where train is no file)."""
     negatives: int = 4
-    """Per positive of made training slates: two of each kind, and slates short enough that users, not negatives, fill
-    a batch."""
+    """Per positive of training slates that are made, or have none: two of each kind, and slates short enough that
+    users, not negatives, fill a batch."""
     max_history: int = 50
     """The newest so many acts; a model's context holds fewer."""
     same_second: bool = False
@@ -127,7 +127,7 @@ class Assembly:
             key=attrgetter("time"),  # alone: keys of several fields would be a second copy
         )
         corpus = Corpus(draft.name, self.items, columns, splits, tuple(events), "", dict(self.dropped))
-        return replace(corpus, fingerprint=_fingerprint(corpus))
+        return replace(corpus, fingerprint=fingerprint_of(corpus))
 
     def _history(self, shown: Impression) -> tuple[Past, ...]:
         told, made = self._undated.get(shown.user_id, ((), ()))
@@ -210,7 +210,8 @@ def _first_held_out(splits: Mapping[str, Sequence[Example]]) -> float | None:
     return min(times, default=None)
 
 
-def _fingerprint(corpus: Corpus) -> str:
+def fingerprint_of(corpus: Corpus) -> str:
+    """32 hexadecimal digits over all of a corpus but what was dropped."""
     digest = blake2b(digest_size=16)
     digest.update(repr((corpus.name, corpus.actions, len(corpus.items), len(corpus.events))).encode())
     for item in corpus.items:

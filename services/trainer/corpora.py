@@ -1,6 +1,7 @@
 """Any source as a corpus: the generated world, JSON lines, MIND, MovieLens, each by what it knows.
 
-Slates are taken as they were shown. Ratings have none, so slates are made of them (`rating_slates`).
+Slates are taken as they were shown. Ratings have none, so slates are made of them (`rating_slates`); slates that tell
+only what was chosen are given negatives (`sampled_negatives`) where they are learnt from or cut off that part here.
 """
 
 import math
@@ -16,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.assembly import Assembly, CorpusOptions, Draft, choices, columns_of, is_act
-from services.trainer.corpus import TEST, TRAIN, Corpus, Example
+from services.trainer.corpus import TEST, TRAIN, VALID, Corpus, Example
 from services.trainer.rating_slates import periods_of, rating_draft
+from services.trainer.sampled_negatives import with_sampled_negatives
 from services.trainer.splitting import ChosenRows, by_time, cut, with_valid
 from shared.datasets import (
     Dataset,
@@ -70,7 +72,7 @@ def corpus_of(dataset: Dataset, options: CorpusOptions) -> Corpus:
 
 def unsplit(assembly: Assembly, draft: Draft, examples: Sequence[Example]) -> Corpus:
     """The corpus of examples that no one has split yet: `draft` with splits cut by time."""
-    return _chosen_by_row(assembly, replace(draft, splits=cut(examples, assembly.options)))
+    return _chosen_by_row(assembly, replace(draft, splits=cut(examples, assembly.options)), (TRAIN, VALID, TEST))
 
 
 def labels_of(items: Sequence[str], done: Iterable[tuple[str, str]], columns: Sequence[str]) -> NDArray[np.float32]:
@@ -84,21 +86,23 @@ def labels_of(items: Sequence[str], done: Iterable[tuple[str, str]], columns: Se
     return labels
 
 
-def _chosen_by_row(assembly: Assembly, draft: Draft) -> Corpus:
+def _chosen_by_row(assembly: Assembly, draft: Draft, made: Sequence[str] = (TRAIN,)) -> Corpus:
     """Few-shot rows count the examples of train where it has no file of its own."""
     chosen = ChosenRows(assembly.options)
     for row, example in enumerate(draft.splits[TRAIN]):
         chosen.note(row, example)
-    return _finish(assembly, draft, chosen)
+    return _finish(assembly, draft, chosen, made)
 
 
-def _finish(assembly: Assembly, draft: Draft, chosen: ChosenRows) -> Corpus:
+def _finish(assembly: Assembly, draft: Draft, chosen: ChosenRows, made: Sequence[str]) -> Corpus:
+    """`made`: the split that is learnt from and those cut off it here, which may be given negatives. What the source
+    holds out itself is measured as it is."""
     splits = dict(draft.splits)
     if TRAIN in splits:
         splits[TRAIN] = chosen.choose(list(splits[TRAIN]), draft.name)
     # A few-shot run knows what its rows tell, or it would be no few-shot run.
     acts = draft.acts if assembly.options.train_rows is None else None
-    return assembly.finish(replace(draft, splits=splits, acts=acts))
+    return with_sampled_negatives(assembly.finish(replace(draft, splits=splits, acts=acts)), made, assembly.options)
 
 
 def _done(dataset: Dataset, options: CorpusOptions) -> Done:
@@ -146,7 +150,12 @@ def _jsonlines(path: Path, options: CorpusOptions) -> Corpus:
     draft = Draft(path.resolve().name, (options.label_action,), {})
     if len(files) == 1 and not files[0][0].startswith((TRAIN, *_HELD_OUT)):
         return unsplit(assembly, draft, splits[files[0][0]])
-    return _finish(assembly, replace(draft, splits=with_valid(splits, options)), chosen)
+    return _finish(assembly, replace(draft, splits=with_valid(splits, options)), chosen, _cut_off_train(splits))
+
+
+def _cut_off_train(splits: Mapping[str, Sequence[Example]]) -> tuple[str, ...]:
+    """Train, and "valid" where `with_valid` takes it from there."""
+    return (TRAIN,) if VALID in splits else (TRAIN, VALID)
 
 
 def _mind(path: Path, options: CorpusOptions) -> Corpus:
@@ -165,7 +174,7 @@ def _mind(path: Path, options: CorpusOptions) -> Corpus:
     draft = Draft(path.resolve().name, (options.label_action,), {}, acts)
     if len(opened) == 1 and mind_folder(path) == path:
         return unsplit(assembly, draft, splits[TRAIN])
-    return _finish(assembly, replace(draft, splits=with_valid(splits, options)), chosen)
+    return _finish(assembly, replace(draft, splits=with_valid(splits, options)), chosen, _cut_off_train(splits))
 
 
 def _mind_splits(path: Path) -> dict[str, MindRows]:

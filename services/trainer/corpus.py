@@ -5,7 +5,7 @@ Every history ends before its slate, and `events` before the first slate that is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Example:
     labels: NDArray[np.float32]
     """[n, actions]: 1 done, 0 not done, not a number = not known."""
     positions: NDArray[np.int32] | None = None
-    """[n], counted from 1; None = not known."""
+    """[n], counted from 1; 0 = was not shown (a sampled negative); None = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +68,5 @@ class Corpus:
     """32 hexadecimal digits over everything above."""
     dropped: Mapping[str, int]
     """What was left out, and how often."""
+    sampled: Mapping[str, int] = field(default_factory=dict)
+    """By split, how many slates had no negative and were given sampled ones; splits without any left out."""

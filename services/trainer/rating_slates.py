@@ -72,23 +72,28 @@ class NegativeSampler:
         self._weights = weights
         self._cumulative = np.cumsum(weights)
 
-    def draw(self, count: int, unwanted: Collection[int], rng: np.random.Generator) -> list[int]:
-        """`count` rows, fewer where there are no more with a weight. `unwanted` should be a set."""
+    def draw(
+        self, count: int, unwanted: Collection[int], rng: np.random.Generator, among: int | None = None
+    ) -> list[int]:
+        """`count` rows, fewer where there are no more with a weight. `unwanted` should be a set; `among`: of so many
+        first rows, None = of all."""
         chosen: dict[int, None] = {}
-        total = self._cumulative[-1] if len(self._cumulative) else 0.0
+        among = len(self._weights) if among is None else among
+        total = self._cumulative[among - 1] if among else 0.0
         for _ in range(_ROUNDS if total > 0 else 0):
             drawn = np.searchsorted(self._cumulative, rng.random(2 * count) * total, side="right")
             for row in drawn.tolist():
                 if len(chosen) == count:
                     return list(chosen)
-                if row not in unwanted and row < len(self._weights):
+                if row not in unwanted and row < among:
                     chosen[row] = None
-        return [*chosen, *self._drawn_from_what_is_left(count - len(chosen), {*unwanted, *chosen}, rng)]
-
-    def _drawn_from_what_is_left(self, count: int, taken: set[int], rng: np.random.Generator) -> list[int]:
-        """Exact, and slow with many items: for users who have touched most of what there is."""
         weights = self._weights.copy()
-        weights[list(taken)] = 0.0
+        weights[[*unwanted, *chosen]] = 0.0
+        return [*chosen, *self._drawn_from_what_is_left(count - len(chosen), weights[:among], rng)]
+
+    @staticmethod
+    def _drawn_from_what_is_left(count: int, weights: NDArray[np.float64], rng: np.random.Generator) -> list[int]:
+        """Exact, and slow with many items: for users who have touched most of what there is."""
         left = np.flatnonzero(weights)
         count = min(count, len(left))
         if not count:
@@ -96,6 +101,11 @@ class NegativeSampler:
         share = weights[left] / weights[left].sum()
         rows: list[int] = rng.choice(left, size=count, replace=False, p=share).tolist()
         return rows
+
+
+def mixed_sampler(counts: NDArray[np.float64]) -> NegativeSampler:
+    """Draws items uniformly and by how often they were met, `counts` [items], in equal parts."""
+    return NegativeSampler(_shares(np.ones(len(counts))) + _shares(counts**POPULAR_POWER))
 
 
 @dataclass(slots=True)
@@ -132,7 +142,7 @@ class _Maker:
         rated = np.array([assembly.rows[rating.item_id] for rating in periods.train], np.int64)
         counts = np.bincount(rated, minlength=len(assembly.items)).astype(np.float64)
         self.flavours = {"uniform": NegativeSampler(np.ones(len(counts))), "popular": NegativeSampler(counts)}
-        self._mixed = NegativeSampler(_shares(np.ones(len(counts))) + _shares(counts**POPULAR_POWER))
+        self._mixed = mixed_sampler(counts)
 
     def trained_on(self, ratings: Sequence[Interaction]) -> Iterator[Example]:
         """A slate for every like, users without a past included: they come to a homepage, too."""

@@ -106,10 +106,10 @@ def test_a_page_never_finds_its_outcome_in_its_past_though_the_senders_clock_is_
 
 
 def test_what_speaks_of_items_that_are_gone_is_left_out_and_counted() -> None:
-    corpus = built([act(101, "x", page="r"), act(102, "a", page="r")], [page("r", 100, "xa"), page("q", 200, "x")])
+    corpus = built([act(101, "x", page="r"), act(102, "a", page="r")], [page("r", 100, "xab"), page("q", 200, "x")])
     assert done(corpus) == {"r": {("a", "click")}}
     assert corpus.splits["train"][0].positions is not None
-    assert corpus.splits["train"][0].positions.tolist() == [2]
+    assert corpus.splits["train"][0].positions.tolist() == [2, 3]
     assert corpus.dropped == {
         "act on an item that is gone": 1,
         "served item that is gone": 2,
