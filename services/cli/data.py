@@ -49,7 +49,8 @@ def describe_command(
 ) -> None:
     """Count what is in a data set: users, items, acts, texts, splits, histories, and what was dropped.
 
-    Acts are those of the training period: the part that a model may learn from.
+    Acts are those of the training period: the part that a model may learn from. Where slates tell positions, it shows
+    how often what stood at each was chosen. What one should know before one believes figures is said at the end.
     Ends with status 1 when the data cannot be read, and says in which line of which file.
 
     [bold]Examples[/]
@@ -115,8 +116,12 @@ def show(description: Description, on: Console) -> None:
     facts.add_row("Title", _lengths(description.title_characters, "characters"))
     facts.add_row("Text a model reads", _lengths(description.text_characters, "characters"))
     facts.add_row("Dropped", _counts(description.dropped))
+    if description.rate_by_position:
+        facts.add_row("Chosen by position", _rates(description.rate_by_position))
     on.print(Padding(facts, (0, 0, 1, 2)))
     on.print(Padding(_splits(description.splits), (0, 0, 1, 2)))
+    for remark in description.remarks:
+        on.print(Padding(Text(remark), (0, 0, 1, 2)))
 
 
 def _splits(splits: tuple[SplitDescription, ...]) -> Table:
@@ -136,6 +141,12 @@ def _splits(splits: tuple[SplitDescription, ...]) -> Table:
             _counts(split.positives),
         )
     return table
+
+
+def _rates(rates: tuple[float | None, ...]) -> str:
+    told = ", ".join("–" if rate is None else f"{rate:.2f}" for rate in rates)
+    meaning = "These are the propensities for a recipe only where the order of slates was random."
+    return f"{told} (train; first = 1.00)\n{meaning}"
 
 
 def _counts(counts: tuple[Count, ...]) -> str:

@@ -25,6 +25,7 @@ from services.trainer.fitting import Around, DivergedError, NothingToLearnError
 from services.trainer.optional import MissingPackageError, require
 from services.trainer.recipe import RecipeError, TrainRecipe
 from services.trainer.recipes import NAMES, QUICK, recipe_of
+from services.trainer.remarks import remarks_on
 from services.trainer.reports import LearningStep, Report, html_page, markdown_table
 from services.trainer.seeds import seed_runs
 from services.trainer.sources import open_source
@@ -178,7 +179,7 @@ class _Session:
 
 
 def read_corpus(options: TrainOptions, told: Console) -> Corpus:
-    """The data that were asked for.
+    """The data that were asked for; says what one should know of them.
 
     Raises:
         DatasetError: when they cannot be read.
@@ -191,6 +192,8 @@ def read_corpus(options: TrainOptions, told: Console) -> Corpus:
         corpus = open_source(options.data, reading)
     if not corpus.splits:
         raise NothingToLearnError(f"the data set {corpus.name} has no slates")
+    for remark in remarks_on(corpus):
+        told.print(remark, markup=False, highlight=False, soft_wrap=True)
     return corpus
 
 

@@ -121,7 +121,7 @@ class Assembly:
         """The corpus: columns with too few positives left out, and no act from the held-out time."""
         columns, splits = self._columns(draft)
         known = _told_by(splits.get(TRAIN, ()), columns[0]) if draft.acts is None else draft.acts
-        first = _first_held_out(splits)
+        first = first_held_out(splits)
         events = sorted(
             (event for event in known if first is None or event.time < first),
             key=attrgetter("time"),  # alone: keys of several fields would be a second copy
@@ -199,7 +199,8 @@ def _told_by(examples: Sequence[Example], label_action: str) -> Iterable[Event]:
     return dict.fromkeys(chain(past, choices(examples, label_action)))
 
 
-def _first_held_out(splits: Mapping[str, Sequence[Example]]) -> float | None:
+def first_held_out(splits: Mapping[str, Sequence[Example]]) -> float | None:
+    """When the first slate outside train was shown, unix seconds; None where no such time is known."""
     times = (
         example.time
         for name, examples in splits.items()

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.trainer.corpus import Corpus, Example
+from services.trainer.corpus import TRAIN, Corpus, Example
+from services.trainer.propensities import places_in
+from services.trainer.remarks import later_than_held_out, remarks_on, without_time
 from shared.model.text import ItemText, text_of_item
+
+_PLACES = 10
+"""Whose rates are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,17 @@ class Description:
     """Of all acts and slates, unix seconds."""
     last: float | None
     dropped: tuple[Count, ...]
+    sampled: tuple[Count, ...]
+    """By split, slates that had no negative and were given sampled ones."""
+    later_than_held_out: int
+    """Train slates that lie later than the first slate of any other split."""
+    without_time: int
+    """Train slates."""
+    rate_by_position: tuple[float | None, ...]
+    """How often what stood there on train slates was chosen, over the same of the first place; up to ten places, None
+    where nothing stood, empty where positions or choices at the first are not known."""
+    remarks: tuple[str, ...]
+    """Sentences on what of this one should know before one believes figures."""
 
 
 def describe(corpus: Corpus) -> Description:
@@ -87,6 +103,11 @@ def describe(corpus: Corpus) -> Description:
         first=min(times, default=None),
         last=max(times, default=None),
         dropped=_counts(Counter(corpus.dropped)),
+        sampled=tuple(Count(split, count) for split, count in corpus.sampled.items()),
+        later_than_held_out=later_than_held_out(corpus),
+        without_time=without_time(corpus),
+        rate_by_position=places_in(corpus.splits.get(TRAIN, ())).relative(_PLACES),
+        remarks=remarks_on(corpus),
     )
 
 

@@ -106,6 +106,55 @@ def test_a_broken_row_ends_with_status_1_and_its_file_and_line(folder: Path) -> 
     assert "impressions.train.jsonl:1: impression_id is None; write a non-empty string" in result.stderr
 
 
+def placed(number: int, candidates: str, *positions: int) -> dict[str, Any]:
+    row = slate(number, number, candidates)
+    shown = [{**each, "position": place} for each, place in zip(row["candidates"], positions, strict=True)]
+    return {**row, "candidates": shown}
+
+
+def test_how_often_each_position_was_chosen_is_shown_with_what_it_is_good_for(tmp_path: Path) -> None:
+    rows = [placed(number, "Abc" if number < 8 else "abC", 1, 2, 12) for number in range(10)]
+    rows += [placed(20 + number, "aB" if number < 2 else "ab", 1, 2) for number in range(10)]
+    data = jsonlines_folder(tmp_path, "abc", train=[*rows, slate(40, 40, "aB")], test=[placed(50, "aB", 1, 2)])
+    (tmp_path / "impressions.valid.jsonl").write_text("")
+    result = run(str(data))
+    assert "1.00, 0.25, –, –, –, –, –, –, –, – (train; first = 1.00)" in result.stdout
+    assert "These are the propensities for a recipe only where the order of slates was random." in result.stdout
+    told = json.loads(run(str(data), "--json").stdout)
+    assert told["rate_by_position"] == [1.0, pytest.approx(0.25), *[None] * 8]
+
+
+def test_without_positions_none_is_shown(folder: Path) -> None:
+    assert "Chosen by" not in run(str(folder)).stdout
+    assert json.loads(run(str(folder), "--json").stdout)["rate_by_position"] == []
+
+
+def test_what_one_should_know_is_said_and_counted(tmp_path: Path) -> None:
+    rows = [slate(1, 100, "A"), slate(2, 300, "Ab"), slate(3, None, "Ab")]
+    data = jsonlines_folder(
+        tmp_path, "ab", train=rows, valid=[slate(4, 200, "Ab", user_id="v", history=[("b", "view", 1)])]
+    )
+    result = run(str(data))
+    sentences = (
+        "Slates that tell only what was chosen were given sampled negatives: 1 of train.",
+        "1 of 3 train slates lie later than the first held-out slate: models may know what came after what they are "
+        "measured on.",
+        "1 of 3 train slates have no time: popularity and item-kNN count nothing of what was chosen on them.",
+    )
+    told = json.loads(run(str(data), "--json").stdout)
+    assert tuple(told["remarks"]) == sentences
+    assert (told["sampled"], told["later_than_held_out"], told["without_time"]) == (
+        [{"name": "train", "count": 1}],
+        1,
+        1,
+    )
+    assert all(" ".join(sentence.split()) in " ".join(result.stdout.split()) for sentence in sentences)
+
+
+def test_nothing_is_remarked_where_all_is_well(folder: Path) -> None:
+    assert json.loads(run(str(folder), "--json").stdout)["remarks"] == []
+
+
 def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
     odd = tmp_path / "data[bold]"
     odd.mkdir()

@@ -1,5 +1,6 @@
 """`homepage train` on a folder of JSON lines, with a tiny base."""
 
+import json
 import os
 import subprocess
 import sys
@@ -58,6 +59,15 @@ def test_it_writes_a_version_and_prints_its_figures(data: Path, given: tuple[obj
     assert "| news/v1 |" in result.stdout
     assert "| popularity |" in result.stdout
     assert str(tmp_path / "models" / "news" / "v1") in result.stdout
+
+
+def test_it_says_once_what_one_should_know_of_the_data(data: Path, given: tuple[object, ...]) -> None:
+    late = slate(99, 1000, "aBcd", user_id="late")
+    with (data / "impressions.train.jsonl").open("a") as file:
+        file.write(json.dumps(late) + "\n")
+    result = run("--data", data, *given, "--version", "v1", "--seeds", "0,1")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("1 of 21 train slates lie later than the first held-out slate: models may know") == 1
 
 
 @pytest.mark.parametrize(
