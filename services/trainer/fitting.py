@@ -1,7 +1,8 @@
 """Fine-tuning: steps of AdamW until the plan is done or validation stops getting better.
 
 All that a step does follows from its number, the recipe and the weights before it; so a training that was killed and
-resumed ends with the weights of one that was not, and so does one that is spread over processes, up to rounding.
+resumed ends with the weights of one that was not. So does one whose steps are accumulated from parts or spread over
+processes, up to rounding, but for the loss in_batch_softmax, which compares users with the items of their part alone.
 """
 
 import hashlib

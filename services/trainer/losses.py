@@ -1,7 +1,9 @@
 """What is minimised: cross-entropy per action, or a softmax over candidates corrected for how they were drawn.
 
 Every loss is a sum over candidates divided by a number that depends on the whole step; so parts of a step, computed
-one after another or by several processes, add up to the same gradient.
+one after another or by several processes, add up to the same gradient. Of in_batch_softmax only the divisor is the
+whole step's: each part compares its users with the items of that part alone, as is usual where contrastive training is
+spread, so that more parts mean fewer rivals and another gradient.
 """
 
 from collections.abc import Sequence

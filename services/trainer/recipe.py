@@ -62,6 +62,9 @@ class TrainRecipe:
     values (6 and more) let training begin as if candidates never met the user. 0 = there is no such number."""
 
     loss: LossName = "bce"
+    """bce: every label by itself. slate_softmax: what was chosen against the rest of its slate. in_batch_softmax:
+    against all items of the batch, which are those of one part of a step: with accumulation, or several processes, a
+    user is compared with fewer items, and the result is another."""
     log_q: bool = True
     """Softmax losses: correct for how often an item is drawn as a candidate (Yi et al., 2019)."""
     action_weights: tuple[float, ...] = ()
@@ -76,7 +79,7 @@ class TrainRecipe:
     batch_slates: int = 32
     """Per step, over all processes."""
     accumulation: int = 1
-    """Parts that a step is computed in, where memory is short."""
+    """Parts that a step is computed in, where memory is short; for in_batch_softmax each is a batch of its own."""
     epochs: float = 3.0
     most_steps: int = 0
     """0 = as many as the epochs take."""

@@ -10,6 +10,7 @@ import torch
 from services.trainer.batches import Batch, make_batch, tokenise
 from services.trainer.corpus import TRAIN, Example
 from services.trainer.losses import cross_entropy_sums, log_frequencies, objective_of, softmax_losses
+from services.trainer.recipe import LossName
 from services.trainer.training_model import Logits, TrainingModel
 from shared.model.base import Base
 from tests.trainer.small_corpus import LAYOUT, RECIPE, small_corpus
@@ -99,6 +100,38 @@ def test_weights_follow_positions_and_are_clipped(tiny_base: Base) -> None:
     batch = replace(batch, labels=labels, positions=torch.tensor([0, 1, 2, 3, 90]))
     found = objective(Logits(torch.zeros(5, 2)), batch, torch.ones(2))
     assert found.item() == pytest.approx((1 + 1 + 2 + 4 + 4) * math.log(2))
+
+
+@pytest.mark.parametrize("loss", ["slate_softmax", "in_batch_softmax"])
+def test_softmax_losses_weigh_what_was_chosen_by_its_place(tiny_base: Base, loss: LossName) -> None:
+    """User 0 chose at the first place, user 1 at the third, which half as many look at: it counts twice."""
+    examples, batch = two_slates(tiny_base)
+    recipe = replace(RECIPE, loss=loss, log_q=False, propensities=(1.0, 1.0, 0.5), action_weights=(1.0, 0.0))
+    objective = objective_of(recipe, examples, items=4)
+    batch = replace(batch, positions=torch.tensor([1, 2, 3, 3, 1]))
+    logits = Logits(torch.zeros(5, 2), torch.zeros(3, 4))
+    rivals = (1, 1) if loss == "slate_softmax" else (3, 3)
+    wanted = (math.log(1 + rivals[0]) + 2 * math.log(1 + rivals[1])) / 2
+    assert objective(logits, batch, objective.counts(examples)).item() == pytest.approx(wanted)
+
+
+def test_parts_of_a_step_of_in_batch_softmax_know_the_items_of_their_part_alone(tiny_base: Base) -> None:
+    corpus = small_corpus(train=6)
+    examples = list(corpus.splits[TRAIN])
+    tokens = tokenise(corpus, tiny_base.tokenizer, LAYOUT)
+    recipe = replace(RECIPE, loss="in_batch_softmax", log_q=False, action_weights=(1.0, 0.0))
+    objective = objective_of(recipe, examples, len(corpus.items))
+    found = []
+    for parts in ([examples], [examples[:2], examples[2:]]):
+        batches = [make_batch(part, tokens) for part in parts]
+        # All scores the same: a positive's loss is the logarithm of how many it is compared with.
+        alike = [
+            Logits(torch.zeros(len(b.labels), 2), torch.zeros(len(examples) + 1, len(b.item_rows))) for b in batches
+        ]
+        counts = objective.counts(examples)
+        found.append(sum(objective(one, batch, counts).item() for one, batch in zip(alike, batches, strict=True)))
+    whole, apart = found
+    assert apart < whole
 
 
 @pytest.mark.parametrize("loss", ["bce", "slate_softmax"])
