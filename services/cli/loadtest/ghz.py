@@ -95,7 +95,8 @@ def run_ghz(command: list[str], seconds: float, on_time: Callable[[float], None]
                 if passed > seconds + _OVERTIME_S:
                     raise LoadTestError(f"ghz has not ended {_OVERTIME_S:.0f} s after its time") from None
     if child.returncode != 0:
-        raise LoadTestError(f"ghz could not run: {complaint.strip() or f'status {child.returncode}'}")
+        told = complaint.strip() or f"status {child.returncode}"
+        raise LoadTestError(f"ghz could not run: {told}\nIs a set up there? homepage demo --keep starts one with data.")
 
 
 @contextlib.contextmanager
