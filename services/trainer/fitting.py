@@ -26,7 +26,7 @@ from services.trainer.corpus import TRAIN, VALID, Corpus, Example
 from services.trainer.distributed import Processes
 from services.trainer.losses import objective_of
 from services.trainer.prediction import autocast, measured, predict
-from services.trainer.recipe import TrainRecipe
+from services.trainer.recipe import TrainRecipe, with_propensities
 from services.trainer.starts import Start
 from services.trainer.tracking import Observer, Observers, Point, Stepped
 from services.trainer.training_model import TrainingModel
@@ -76,7 +76,7 @@ class Fitted:
 
     @property
     def recipe(self) -> TrainRecipe:
-        """What it was trained by."""
+        """What it was trained by, propensities from data as the numbers that they came to."""
         return self.model.recipe
 
     @property
@@ -112,6 +112,7 @@ def fit(corpus: Corpus, base: Base, recipe: TrainRecipe, folder: Path, around: A
         around.start.check(base, recipe.layout)
     if not corpus.splits.get(TRAIN):
         raise NothingToLearnError(f"the data set {corpus.name} has no examples to train on; bring a split {TRAIN!r}")
+    recipe = with_propensities(recipe, corpus.splits[TRAIN])
     device = torch.device(around.processes.device)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from services.trainer.corpus import Example
 
 Counts = NDArray[np.int64]
+_PRIOR = 100.0
+"""Candidates that every place is taken to have shown besides, chosen as often as all are: or few would decide."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +38,18 @@ class Places:
             float(chosen / shown / first) if shown else None
             for shown, chosen in zip(self.shown[:most].tolist(), self.chosen[:most].tolist(), strict=True)
         )
+
+    def propensities(self, least: float, most: int) -> tuple[float, ...]:
+        """Smoothed rates over that of the first place, from `least` to 1; of up to `most` places, the last of which
+        stands for all beyond. Empty where nothing was chosen."""
+        if not self.chosen.any():
+            return ()
+        beyond = [min(most, len(self.shown)) - 1]
+        starts = np.concatenate([np.arange(beyond[0]), beyond])
+        shown, chosen = (np.add.reduceat(counts, starts) for counts in (self.shown, self.chosen))
+        rates = (chosen + _PRIOR * chosen.sum() / shown.sum()) / (shown + _PRIOR)
+        found: list[float] = np.clip(rates / rates[0], least, 1.0).round(4).tolist()
+        return tuple(found)
 
 
 def places_in(examples: Iterable[Example]) -> Places:

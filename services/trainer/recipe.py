@@ -6,12 +6,15 @@ how a model came about. Files may leave fields out, which then have their defaul
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch.nn import Linear
 
+from services.trainer.corpus import Example
+from services.trainer.propensities import places_in
 from shared.model.base import Base
 from shared.model.manifest import InputLayout
 from shared.model.records import RecordError, decoded, encoded, parsed
@@ -19,6 +22,7 @@ from shared.model.records import RecordError, decoded, encoded, parsed
 Method = Literal["lora", "adalora", "prefix"]
 LossName = Literal["bce", "slate_softmax", "in_batch_softmax"]
 MetricName = Literal["auc", "slate_auc", "ndcg@10", "loss"]
+PropensitySource = Literal["recipe", "data"]
 Precision = Literal["auto", "float32", "bfloat16"]
 _OF_A_SENTENCE_ENCODER = InputLayout(candidate_offset=0, candidate_cls=True, candidate_token_type=0, split_depth=4)
 """Candidates are read as the base was trained to read texts, so that training begins with what it knows."""
@@ -71,6 +75,10 @@ class TrainRecipe:
     """One for each action of the corpus; empty = 1 each."""
     propensities: tuple[float, ...] = ()
     """Chance that a place of the slate is looked at, the first place first; empty = positions do not count."""
+    propensities_from: PropensitySource = "recipe"
+    """recipe: the list above. data: how often what stood at each place of the slates trained on was chosen, over the
+    same of the first place, smoothed; the list stays empty. Right only where the order of slates was random: where the
+    best stood first, its merit would be taken for its place."""
     least_propensity: float = 0.1
     """Smaller propensities count as this, which limits the weight of a single act."""
     most_candidates: int = 0
@@ -156,6 +164,10 @@ class TrainRecipe:
             (len(self.action_weights) in (0, actions), f"action_weights must have {actions} numbers, or none"),
             (all(weight >= 0 for weight in self.action_weights), "action_weights must be 0 or more"),
             (all(0 < chance <= 1 for chance in self.propensities), "propensities must be above 0 and at most 1"),
+            (
+                self.propensities_from == "recipe" or not self.propensities,
+                "propensities_from is data, so that propensities must be empty; leave one of them out",
+            ),
             (len(self.propensities) <= _LISTED, f"propensities must be {_LISTED} at most"),
             (0 < self.least_propensity <= 1, "least_propensity must be above 0 and at most 1"),
             (self.most_candidates == 0 or self.most_candidates >= 2, "most_candidates must be 0, or 2 and more"),
@@ -176,6 +188,23 @@ class TrainRecipe:
             (min(self.evaluate_every, self.checkpoint_every) >= 1, "evaluate_every and checkpoint_every start at 1"),
             (self.most_valid_slates >= 1, "most_valid_slates must be 1 or more"),
         )
+
+
+def with_propensities(recipe: TrainRecipe, train: Sequence[Example]) -> TrainRecipe:
+    """The recipe with its propensities as a list, whether they are to come from data or not.
+
+    Raises:
+        RecipeError: when they are, and the slates do not tell what was chosen at which place.
+    """
+    if recipe.propensities_from == "recipe":
+        return recipe
+    found = places_in(train).propensities(recipe.least_propensity, _LISTED)
+    if not found:
+        raise RecipeError(
+            "propensities_from is data, but no slate of train tells positions and what was chosen and passed over; "
+            "leave it out, or give propensities as a list"
+        )
+    return replace(recipe, propensities=found, propensities_from="recipe")
 
 
 def read_recipe(path: Path) -> TrainRecipe:

@@ -61,6 +61,21 @@ def test_it_writes_a_version_and_prints_its_figures(data: Path, given: tuple[obj
     assert str(tmp_path / "models" / "news" / "v1") in result.stdout
 
 
+def test_the_manifest_tells_what_propensities_from_data_came_to(given: tuple[object, ...], tmp_path: Path) -> None:
+    rows = [slate(row, 100 + row, "aBcd" if row % 3 else "Abcd", user_id=f"u{row}") for row in range(40)]
+    for row in rows:
+        row["candidates"] = [{**each, "position": place} for place, each in enumerate(row["candidates"], start=1)]
+    (tmp_path / "placed").mkdir()
+    data = jsonlines_folder(tmp_path / "placed", "abcd", train=rows[:20], valid=rows[20:30], test=rows[30:])
+    (tmp_path / "recipe.toml").write_text('propensities_from = "data"\n' + RECIPE)
+    result = run("--data", data, *given, "--version", "v1")
+    assert result.exit_code == 0, result.output
+    origin = read_manifest(tmp_path / "models" / "news" / "v1").origin
+    assert origin is not None
+    told = json.loads(origin.settings["propensities"].replace("(", "[").replace(")", "]"))
+    assert (len(told), told[0]) == (4, 1.0)
+
+
 def test_it_says_once_what_one_should_know_of_the_data(data: Path, given: tuple[object, ...]) -> None:
     late = slate(99, 1000, "aBcd", user_id="late")
     with (data / "impressions.train.jsonl").open("a") as file:

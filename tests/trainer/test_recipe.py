@@ -11,7 +11,14 @@ from tests.trainer.small_corpus import RECIPE
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "recipe.toml"])
-@pytest.mark.parametrize("recipe", [TrainRecipe(), replace(RECIPE, propensities=(1.0, 0.5), adapted_layers=(1, 2))])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        TrainRecipe(),
+        replace(RECIPE, propensities=(1.0, 0.5), adapted_layers=(1, 2)),
+        replace(RECIPE, propensities_from="data"),
+    ],
+)
 def test_a_recipe_is_read_as_it_was_written(tmp_path: Path, name: str, recipe: TrainRecipe) -> None:
     write_recipe(tmp_path / name, recipe)
     assert read_recipe(tmp_path / name) == recipe
@@ -29,6 +36,7 @@ def test_fields_left_out_have_their_defaults(tmp_path: Path) -> None:
         ("rnak = 2", "'rnak' is unknown"),
         ("rank = true", "rank must be a whole number"),
         ('loss = "mse"', "loss must be one of"),
+        ('propensities_from = "log"', "propensities_from must be one of recipe, data"),
         ("layout = 3", "must be objects"),
         ("rank = = 2", "no recipe"),
     ],
