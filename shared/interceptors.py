@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 
 from shared import call
 from shared.clock import Clock
+from shared.concurrency_limit import ConcurrencyLimit, Ended
 from shared.errors import Reason, ServiceError
 from shared.ids import IdSource
 from shared.logs import FIELDS, Pseudonyms
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _MAX_REQUEST_ID = 128
+_TELLING_SHARE = 0.5
+"""Of the default deadline: calls that were given less time say nothing of how loaded the service is."""
 _EXEMPT_PREFIXES = ("/grpc.health.", "/grpc.reflection.", "/grpc.channelz.")
 
 
@@ -181,11 +184,13 @@ class ErrorMapping(_Around):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Default and least time of a call in seconds, and how many calls are handled at once."""
+    """Default and least time of a call in seconds, and how many calls are handled at once, at least and at most."""
 
     default_deadline_s: float
     min_deadline_s: float
     max_concurrent_calls: int
+    least_concurrent_calls: int = 0
+    """0 = the number is fixed."""
 
 
 class Admission(_Around):
@@ -205,6 +210,10 @@ class Admission(_Around):
         self._clock = clock
         self._metrics = metrics
         self._in_flight = 0
+        most = limits.max_concurrent_calls
+        self._concurrency = ConcurrencyLimit(
+            limits.least_concurrent_calls or most, most, _TELLING_SHARE * limits.default_deadline_s
+        )
 
     @contextlib.asynccontextmanager
     async def around(self, call_: Call) -> AsyncIterator[None]:
@@ -216,27 +225,32 @@ class Admission(_Around):
         if remaining is not None and remaining < self._limits.min_deadline_s:
             self._metrics.counter(CALLS_REFUSED, "deadline").inc()
             raise ServiceError(Reason.DEADLINE_TOO_SHORT, "the deadline leaves no time to begin; give the call more")
-        if self._in_flight >= self._limits.max_concurrent_calls:
+        if self._in_flight >= self._concurrency.value:
             self._metrics.counter(CALLS_REFUSED, "overload").inc()
             raise ServiceError(Reason.OVERLOADED, "too many calls at once; try again later", retry_after_s=0.1)
         limit = self._limits.default_deadline_s if remaining is None else remaining
-        token = call.deadline.set(self._clock.monotonic() + limit)
+        began = self._clock.monotonic()
+        token = call.deadline.set(began + limit)
         gauge = self._metrics.gauge(CALLS_IN_FLIGHT)
         self._in_flight += 1
         self.idle.clear()
         gauge.inc()
+        finished = False
         try:
             if remaining is not None:
                 yield  # gRPC cancels the handler at the deadline by itself
+                finished = True
                 return
             try:
                 async with asyncio.timeout(limit) as time_limit:
                     yield
+                finished = True
             except TimeoutError:
                 if not time_limit.expired():
                     raise
                 raise ServiceError(Reason.DEADLINE_TOO_SHORT, "took longer than the server's time limit") from None
         finally:
+            self._concurrency.learn(Ended(began, self._clock.monotonic(), limit, finished), self._in_flight)
             self._in_flight -= 1
             if self._in_flight == 0:
                 self.idle.set()

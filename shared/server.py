@@ -97,7 +97,10 @@ class ServiceHost:
         self.admin_address = ""
         self.metrics_port = 0
         limits = Limits(
-            self._settings.default_deadline_s, self._settings.min_deadline_s, self._settings.max_concurrent_calls
+            self._settings.default_deadline_s,
+            self._settings.min_deadline_s,
+            self._settings.max_concurrent_calls,
+            self._settings.least_concurrent_calls,
         )
         self._admission = Admission(limits, runtime.clock, runtime.metrics)
         self._server = self._main_server()

@@ -47,6 +47,13 @@ class ServiceSettings(BaseSettings):
     metrics_listen: MetricsListen = "127.0.0.1:0"
     reflection: bool = Field(True, description="Answer gRPC reflection")
     max_concurrent_calls: int = Field(256, ge=1, le=100_000, description="Calls handled at once; more are refused")
+    least_concurrent_calls: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="How low the limit of calls at once falls while calls end late; it rises as they end in time. "
+        "0 = it is fixed",
+    )
     max_waiting_calls: int = Field(
         64,
         ge=1,

@@ -15,7 +15,17 @@ class OrchestratorSettings(ServiceSettings):
     admin_listen: AdminListen = "127.0.0.1:50061"
     metrics_listen: MetricsListen = "127.0.0.1:9461"
     max_concurrent_calls: int = Field(
-        64, ge=1, le=100_000, description="Calls handled at once; more are refused, so that those taken end in time"
+        64,
+        ge=1,
+        le=100_000,
+        description="Calls handled at once at most; more are refused, so that those taken end soon",
+    )
+    least_concurrent_calls: int = Field(
+        4,
+        ge=0,
+        le=100_000,
+        description="How low the limit of calls at once falls while calls end late; it rises as they end in time. "
+        "0 = it is fixed",
     )
     max_waiting_calls: int = Field(
         32, ge=1, le=100_000, description="Calls that wait until the server looks at them; more are refused by gRPC"

@@ -235,3 +235,19 @@ async def raw_call(address: str, request_id: bytes) -> bytes:
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """An HTTP/2 frame (RFC 9113, section 4.1)."""
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+async def test_a_call_that_ends_late_lowers_how_many_are_taken_at_once(
+    start_service: StartService, bare_channel: BareChannel
+):
+    host = await start_service(
+        profile(Held()), default_deadline_s=0.1, max_concurrent_calls=64, least_concurrent_calls=1
+    )
+    stub = stub_of(bare_channel(host.address))
+
+    async def reasons(calls: int) -> list[str]:
+        ended = await asyncio.gather(*(stub.GetProfile(REQUEST) for _ in range(calls)), return_exceptions=True)
+        return sorted(reason_of(each).reason for each in ended)
+
+    assert await reasons(4) == [Reason.DEADLINE_TOO_SHORT] * 4  # it begins at four times the least
+    assert await reasons(4) == [Reason.DEADLINE_TOO_SHORT] * 2 + [Reason.OVERLOADED] * 2
