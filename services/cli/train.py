@@ -18,12 +18,12 @@ from rich.text import Text
 from services.cli.references import place_of
 from services.trainer.assembly import CorpusOptions
 from services.trainer.checkpoints import CheckpointError
-from services.trainer.corpus import TRAIN, Corpus
+from services.trainer.corpus import Corpus
 from services.trainer.distributed import Processes, processes
 from services.trainer.evaluation import Evaluation
 from services.trainer.fitting import Around, DivergedError, NothingToLearnError
 from services.trainer.optional import MissingPackageError, require
-from services.trainer.recipe import RecipeError, TrainRecipe, with_propensities
+from services.trainer.recipe import RecipeError, TrainRecipe
 from services.trainer.recipes import NAMES, QUICK, recipe_of
 from services.trainer.remarks import remarks_on
 from services.trainer.reports import LearningStep, Report, html_page, markdown_table
@@ -121,9 +121,7 @@ class _Session:
         done = []
         for target, of_seed in trainings:
             around = Around(self._group, self._observers(target.version), start=start)
-            # As numbers, so that the version's manifest tells them.
-            followed = with_propensities(of_seed, corpus.splits.get(TRAIN, ()))
-            done.append(train(corpus, base, followed, target, around))
+            done.append(train(corpus, base, of_seed, target, around))
             self._show(target, done[-1])
         if len(done) > 1:
             self._show_spread(done)

@@ -133,7 +133,7 @@ def train(corpus: Corpus, base: Base, recipe: TrainRecipe, target: Target, aroun
         started_at=started_at,
         seconds=fitted.seconds,
         device=around.processes.device,
-        settings={**_flat(asdict(recipe)), **_began(around.start)},
+        settings={**_flat(asdict(fitted.recipe)), **_began(around.start)},
     )
     manifest = replace(made.manifest, origin=origin, metrics=(*_metrics(made.evaluations), *made.latency))
     if around.processes.leads:
