@@ -35,7 +35,7 @@ from shared.model.base import Base
 from shared.model.heads import Heads
 from shared.model.records import encoded
 
-_FIRST_SLATES = 256
+_FIRST_SLATES = 64
 """From which the bias of the heads is set before the first step."""
 _ADAM_EPSILON = 1e-6
 """BERT's own. Gradients that are mere rounding, as of a bias under a softmax, must not become steps."""

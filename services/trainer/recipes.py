@@ -54,7 +54,7 @@ def named(name: str, base: Base) -> TrainRecipe:
     )
     if name == TWO_TOWER:
         return apart
-    return replace(apart, adapted_layers=upper, most_steps=60, most_valid_slates=300, evaluate_every=30)
+    return replace(apart, adapted_layers=upper, most_steps=60, most_valid_slates=150, evaluate_every=30)
 
 
 def _layout(split: int) -> InputLayout:
