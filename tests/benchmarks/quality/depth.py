@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="*", default=[4, 2, 0])
     parser.add_argument("--steps", type=int, default=80, help="of each training after the first")
     parser.add_argument("--seeds", default="0,1,2", help="with commas between")
+    parser.add_argument("--start", type=Path, help="folder of a version by quick, in place of the first training")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -61,12 +62,17 @@ def _rows(corpus: Corpus, base: Base, arguments: argparse.Namespace, seed: int, 
     def target(k: int) -> Target:
         return Target(registry, "depth", f"k{k}", registry / "work")
 
-    quick = replace(named(QUICK, base), seed=seed, fusion=False)
-    first = train(corpus, base, quick, target(base.layers))
-    yield f"{base.layers}, nothing trained", _of(first, ZERO_SHOT), 0.0
-    yield f"{base.layers}", _of(first, f"depth/k{base.layers}"), first.fitted.seconds
-    around = Around(start=start_at(Place.of(first.folder), base.layers))
-    deep = replace(named(DEEP, base), seed=seed, fusion=False, most_steps=arguments.steps, patience=0)
+    start = arguments.start
+    if start is None:
+        quick = replace(named(QUICK, base), seed=seed, fusion=False)
+        first = train(corpus, base, quick, target(base.layers))
+        yield f"{base.layers}, nothing trained", _of(first, ZERO_SHOT), 0.0
+        yield f"{base.layers}", _of(first, f"depth/k{base.layers}"), first.fitted.seconds
+        start = first.folder
+    around = Around(start=start_at(Place.of(start), base.layers))
+    steps = arguments.steps
+    deep = replace(named(DEEP, base), seed=seed, fusion=False, most_steps=steps, evaluate_every=steps, patience=0)
+    deep = replace(deep, most_valid_slates=150)
     for k in arguments.k:
         trained = train(corpus, base, replace(deep, layout=replace(deep.layout, split_depth=k)), target(k), around)
         yield f"{k}", _of(trained, f"depth/k{k}"), trained.fitted.seconds
