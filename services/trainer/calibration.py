@@ -1,7 +1,8 @@
 """From logits to rates: Platt scaling, fitted to behaviour that training did not see (Platt, 1999).
 
 The fit is Newton's method on two numbers, with the targets that Lin, Lin and Weng (2007) give to keep it finite where
-the classes are separable. A slope that is not positive would turn the order round: then there is no calibration.
+the classes are separable. A slope that is not positive would turn the order round: then there is no calibration of the
+first action, by which candidates are ranked, and any other is answered by its rate.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from shared.model.manifest import Platt
 _MOST_STEPS, _MOST_HALVINGS = 100, 30
 _CONVERGED = 1e-10
 _LEAST_OF_EACH = 1
+_FLAT = 1e-6
+"""Slope of what is the same for all candidates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,17 @@ class Calibration:
 
 
 def fit_calibration(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> Calibration:
-    """The calibration of all actions; one that cannot be fitted keeps sigmoid(logit).
+    """The calibration of all actions; one of which too little is known keeps sigmoid(logit).
+
+    An action that the model tells nothing of, or the wrong way round, as of dislikes where it has learnt what is
+    clicked, gets its rate for all candidates: so it cannot pull down what the user would like.
 
     Args:
         logits: [candidates, actions], uncalibrated.
         labels: the same shape; not a number = not known.
     """
     found = [fit_platt(logits[:, action], labels[:, action]) for action in range(logits.shape[1])]
+    found[1:] = [platt or _rate(labels[:, action]) for action, platt in enumerate(found[1:], start=1)]
     return Calibration(tuple(platt or Platt() for platt in found), all(platt is not None for platt in found))
 
 
@@ -47,6 +54,15 @@ def fit_platt(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> Platt
     slope, intercept = _newton((x - centre) / spread, targets)
     slope, intercept = slope / spread, intercept - slope * centre / spread
     return Platt(float(slope), float(intercept)) if slope > 0 and np.isfinite([slope, intercept]).all() else None
+
+
+def _rate(labels: NDArray[np.float32]) -> Platt | None:
+    """The share of the known labels that are 1, whatever the logit; None when one class is missing."""
+    known = labels[np.isfinite(labels)] == 1
+    done, not_done = int(known.sum()), int((~known).sum())
+    if min(done, not_done) < _LEAST_OF_EACH:
+        return None
+    return Platt(_FLAT, float(np.log(done / not_done)))
 
 
 def starting_bias(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> float:

@@ -71,6 +71,17 @@ def test_one_action_that_cannot_be_fitted_makes_the_whole_not_calibrated() -> No
     assert fit_calibration(logits[:, None], labels[:, None]).fitted
 
 
+def test_an_action_that_is_told_the_wrong_way_round_gets_its_rate_unless_it_is_what_is_ranked_by() -> None:
+    logits, labels = drawn(0.5, -1.0, rows=1000)
+    both = np.stack([logits, -logits], axis=1)
+    found = fit_calibration(both, np.stack([labels, labels], axis=1))
+    assert found.fitted
+    chances = 1 / (1 + np.exp(-(found.platts[1].slope * -logits + found.platts[1].intercept)))
+    assert chances == pytest.approx(np.full(1000, labels.mean()), abs=1e-4)
+    assert found.platts[1].slope > 0
+    assert not fit_calibration(-logits[:, None], labels[:, None]).fitted
+
+
 def test_the_starting_bias_gives_the_rate_of_the_known_labels() -> None:
     logits, labels = drawn(1.0, -4.0)
     labels[:5000] = np.nan
