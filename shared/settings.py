@@ -21,7 +21,14 @@ from shared.start import StartError
 _HOST_PORT = r".+:(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
 _ADDRESS = rf"^(unix:.+|{_HOST_PORT})$"
 _HOST_PORT_OR_NONE = rf"^({_HOST_PORT})?$"
-_PATTERNS = {_ADDRESS: "host:port or unix:/path", _HOST_PORT_OR_NONE: "host:port or empty"}
+_REDIS_OPTION = r"(db|ssl_ca_certs|ssl_certfile|ssl_keyfile|ssl_check_hostname)=[^&\s]+"
+REDIS_URL = rf"^(redis|rediss|unix)://[^@?\s]+(\?{_REDIS_OPTION}(&{_REDIS_OPTION})*)?$"
+"""Pattern of a Redis server's URL. Without user and password, which are settings of their own: URLs are shown."""
+_PATTERNS = {
+    _ADDRESS: "host:port or unix:/path",
+    _HOST_PORT_OR_NONE: "host:port or empty",
+    REDIS_URL: "redis://, rediss:// or unix:// without user and password",
+}
 
 # Every service has the three with default ports of its own; what they mean is said here once.
 Listen = Annotated[str, Field(pattern=_ADDRESS, description="Address of the service")]
@@ -215,6 +222,11 @@ def _is_secret(annotation: object) -> bool:
     return SecretStr in (annotation, *get_args(annotation))
 
 
+def _may_hold_secret(info: FieldInfo) -> bool:
+    """Whether a wrong value must not be shown; a password in a URL is wrong, and is one."""
+    return _is_secret(info.annotation) or any(getattr(rule, "pattern", None) == REDIS_URL for rule in info.metadata)
+
+
 def _shown(value: object) -> str:
     return "" if value is None else str(value).replace("|", "\\|")
 
@@ -237,5 +249,5 @@ def _explain(kind: type[ServiceSettings], detail: dict[str, object]) -> str:
     info = kind.model_fields.get(name)
     if info is None:
         return f"{kind.__name__}: {str(detail['msg']).removeprefix('Value error, ')}"
-    value = "(secret)" if _is_secret(info.annotation) else repr(detail.get("input"))
+    value = "(secret)" if _may_hold_secret(info) else repr(detail.get("input"))
     return f"{variable(kind, name)}={value}: allowed is {allowed(info)} ({detail['msg']})"

@@ -1,6 +1,6 @@
 """What most tests need: real servers on free ports or sockets, started and stopped around a test."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from shared.client import ChannelOptions, open_channel
 from shared.metrics import Metrics
 from shared.server import Runtime, Service, ServiceHost
 from shared.settings import ServiceSettings
+from tests.redis_server import RedisServer, running_redis
 
 StartService = Callable[..., Awaitable[ServiceHost]]
 OpenChannel = Callable[..., grpc.aio.Channel]
@@ -69,3 +70,10 @@ async def open_test_channel() -> AsyncIterator[OpenChannel]:
     yield open_
     for channel in channels:
         await channel.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One durable Redis for all tests that need no other: each uses keys of its own. Skips where there is none."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server

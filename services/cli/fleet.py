@@ -168,6 +168,8 @@ def _environment(fleet: Fleet, member: Member, data_dir: Path, own_stores: bool)
     database = prefix + "DATABASE"
     if member.name in _STORED and (own_stores or database not in os.environ):
         environment[database] = str(data_dir / f"{member.name}.db")
+        if own_stores:
+            environment[prefix + "STORE"] = "sqlite"
     # Spinning OpenMP threads steal the core from the other three processes of a small machine.
     environment |= {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
     if "HOMEPAGE_RANKER_MODEL" not in os.environ:

@@ -5,12 +5,13 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import AdminListen, Listen, MetricsListen, ServiceSettings
+from shared.redis_settings import RedisSettings
+from shared.settings import AdminListen, Listen, MetricsListen
 
 _DAY_S = 86_400.0
 
 
-class ProfileSettings(ServiceSettings):
+class ProfileSettings(RedisSettings):
     """Settings of every service, and those of the store and of interests."""
 
     model_config = SettingsConfigDict(env_prefix="HOMEPAGE_PROFILE_", extra="ignore", frozen=True)
@@ -23,6 +24,7 @@ class ProfileSettings(ServiceSettings):
         description="SQLite file of profiles and the event log; made with its folder when there is none",
     )
     read_threads: int = Field(4, ge=1, le=64, description="Threads that read the database")
+    redis_connections: int = Field(16, ge=2, le=1000, description="Connections to the Redis; more calls wait for one")
     busy_timeout_s: float = Field(
         1.0, ge=0, le=60, description="How long to wait for another process that holds the database, in seconds"
     )

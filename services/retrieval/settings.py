@@ -5,10 +5,11 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import AdminListen, Listen, MetricsListen, ServiceSettings
+from shared.redis_settings import RedisSettings
+from shared.settings import AdminListen, Listen, MetricsListen
 
 
-class RetrievalSettings(ServiceSettings):
+class RetrievalSettings(RedisSettings):
     """What the retrieval service can be told."""
 
     model_config = SettingsConfigDict(env_prefix="HOMEPAGE_RETRIEVAL_", extra="ignore", frozen=True)
@@ -18,6 +19,12 @@ class RetrievalSettings(ServiceSettings):
     metrics_listen: MetricsListen = "127.0.0.1:9463"
     database: Path = Field(
         Path("homepage-data/retrieval.db"), description="SQLite file of the library; made with its folder when missing"
+    )
+    follow_interval_s: float = Field(
+        0.5,
+        ge=0.01,
+        le=60,
+        description="How often a replica looks for changes that others made at their Redis, in seconds",
     )
     ranker_address: str = Field(
         "127.0.0.1:50054", min_length=1, description="Address of the ranker, which embeds the items' texts"

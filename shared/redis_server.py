@@ -1,0 +1,92 @@
+"""A Redis server as stores use it: how it is reached, and whether it keeps what it acknowledges.
+
+A store opens with `check`, which refuses a server that may lose or evict data, so that this is found out at the start
+and not by the loss.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+
+from shared.redis_settings import RedisOptions
+from shared.start import StartError
+
+LEAST_VERSION = (7, 0)
+"""From here on a script is refused as a whole where it may not write: for want of memory, or on a replica."""
+
+
+class RedisUnfitError(StartError):
+    """The Redis cannot be used; the text says what to change."""
+
+
+def connection_arguments(options: RedisOptions) -> dict[str, Any]:
+    """Arguments of redis-py's clients beside the URL."""
+    return {
+        "username": options.username or None,
+        "password": options.password or None,
+        "socket_timeout": options.timeout_s,
+        "socket_connect_timeout": options.timeout_s,
+    }
+
+
+def open_client(options: RedisOptions) -> Redis:
+    """A client for threads."""
+    return Redis.from_url(options.url, **connection_arguments(options))
+
+
+def check(options: RedisOptions) -> None:
+    """Asks the server what it is and how it keeps data.
+
+    Raises:
+        RedisUnfitError: it cannot be reached, is too old, is a cluster's, is not durable, or may evict keys.
+    """
+    with open_client(options) as client:
+        try:
+            info: Mapping[str, Any] = client.info("everything")
+            config = _config(client) if options.must_be_durable else {}
+        except AuthenticationError:
+            raise RedisUnfitError(f"{options.url} refuses this user or password") from None
+        except RedisError as error:
+            raise RedisUnfitError(f"cannot use the Redis at {options.url} ({type(error).__name__})") from error
+    if found := objections(info, config, must_be_durable=options.must_be_durable):
+        raise RedisUnfitError(f"the Redis at {options.url} will not do: " + "; ".join(found))
+
+
+def objections(info: Mapping[str, Any], config: Mapping[str, str] | None, *, must_be_durable: bool) -> list[str]:
+    """What speaks against a server, by its INFO and its CONFIG (None: it does not tell)."""
+    found = []
+    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < LEAST_VERSION:
+        found.append(f"it is version {info['redis_version']}, and 7.0 is the first that serves")
+    if info.get("cluster_enabled"):
+        found.append("it is part of a Redis Cluster, and a store lies on one server (which may have replicas)")
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy.startswith("allkeys"):
+        found.append(f"maxmemory-policy {policy} throws data away when memory is full: set noeviction")
+    if must_be_durable:
+        found += _lack_of_durability(config)
+    return found
+
+
+def _lack_of_durability(config: Mapping[str, str] | None) -> list[str]:
+    if config is None:
+        return [
+            "it does not tell whether it flushes writes to disk (CONFIG GET is refused): "
+            "where its operator sees to that, set …_REDIS_MUST_BE_DURABLE=false"
+        ]
+    wanted = {"appendonly": "yes", "appendfsync": "always"}
+    return [
+        f"{name} is {config.get(name)}, and only with {value} is on disk what it acknowledges"
+        for name, value in wanted.items()
+        if config.get(name) != value
+    ]
+
+
+def _config(client: Redis) -> Mapping[str, str] | None:
+    try:
+        return {str(name): str(value) for name, value in client.config_get("append*").items()}
+    except AuthenticationError:
+        raise
+    except (NoPermissionError, ResponseError):
+        return None

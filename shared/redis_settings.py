@@ -1,0 +1,58 @@
+"""What a service that can keep its data in a Redis is told of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from shared.settings import REDIS_URL, ServiceSettings
+
+
+class RedisSettings(ServiceSettings):
+    """Where a service keeps its data: in a file of its own, or in a Redis that its replicas share."""
+
+    store: Literal["sqlite", "redis"] = Field(
+        "sqlite", description="Where data is kept: in a file of this process, or in a Redis that replicas share"
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        pattern=REDIS_URL,
+        description="The Redis of the store: redis://host:port/database, rediss:// for TLS "
+        "(with ?ssl_ca_certs=/path for an authority of one's own), or unix:///path",
+    )
+    redis_username: str = Field("", description="User at the Redis; empty = its default user")
+    redis_password: SecretStr = Field(SecretStr(""), description="Password at the Redis; empty = none")
+    redis_key_prefix: str = Field(
+        "homepage:", min_length=1, description="What the names of all keys at the Redis begin with"
+    )
+    redis_timeout_s: float = Field(
+        2.0, ge=0.05, le=60, description="Time limit for connecting to the Redis and for an answer, in seconds"
+    )
+    redis_must_be_durable: bool = Field(
+        True,
+        description="End the start unless the Redis flushes each write to disk before it acknowledges it "
+        "(appendonly yes, appendfsync always); false = its operator sees to that",
+    )
+
+    def redis_options(self, store: str) -> "RedisOptions":
+        """For the store of that name, which gets a part of the key space of its own."""
+        return RedisOptions(
+            self.redis_url,
+            f"{self.redis_key_prefix}{store}:",
+            self.redis_username,
+            self.redis_password.get_secret_value(),
+            self.redis_timeout_s,
+            self.redis_must_be_durable,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RedisOptions:
+    """How a store uses its Redis; see RedisSettings."""
+
+    url: str
+    key_prefix: str
+    username: str = ""
+    password: str = ""
+    timeout_s: float = 2.0
+    must_be_durable: bool = True
