@@ -23,7 +23,7 @@ def to_json(record: Event | ServedPage) -> str:
     return _encode(page)
 
 
-def from_json(kind: Kind, payload: str) -> Event | ServedPage:
+def from_json(kind: Kind, payload: str | bytes) -> Event | ServedPage:
     """What `to_json` wrote."""
     named = json.loads(payload)
     return event_of(named) if kind is Kind.EVENT else _page_of(named)

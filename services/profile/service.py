@@ -19,8 +19,7 @@ class ProfileService:
 
     def __init__(self, runtime: Runtime, settings: ProfileSettings) -> None:
         half_lives = HalfLives(settings.short_half_life_s, settings.long_half_life_s)
-        options = SqliteOptions(settings.database, settings.read_threads, settings.busy_timeout_s)
-        self._store: ProfileStore = SqliteProfileStore(options, half_lives, runtime.clock, runtime.ids)
+        self._store = _store(runtime, settings, half_lives)
         self._servicer = ProfileServicer(self._store, half_lives, runtime.clock, runtime.metrics)
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -34,3 +33,14 @@ class ProfileService:
     async def stop(self) -> None:
         """Writes what waits and closes the store."""
         await self._store.close()
+
+
+def _store(runtime: Runtime, settings: ProfileSettings, half_lives: HalfLives) -> ProfileStore:
+    if settings.store == "redis":
+        # Not above: redis-py takes a third of a second to import, and most processes do without.
+        from services.profile.redis_store import RedisProfileStore
+
+        options = settings.redis_options("profile")
+        return RedisProfileStore(options, settings.redis_connections, half_lives, runtime.clock, runtime.ids)
+    file = SqliteOptions(settings.database, settings.read_threads, settings.busy_timeout_s)
+    return SqliteProfileStore(file, half_lives, runtime.clock, runtime.ids)

@@ -18,18 +18,17 @@ from services.profile.cursor import bad_cursor
 from services.profile.events import Entry, Kind
 from services.profile.group_commit import GroupCommit
 from services.profile.interests import HalfLives, Interest
-from services.profile.payloads import event_of, from_json
+from services.profile.payloads import event_of
 from services.profile.sqlite_database import SqliteOptions, is_refusal, open_reader, open_writer, opening, unavailable
 from services.profile.sqlite_entries import EntryWriter
-from services.profile.store import ActionCount, LoggedEntry, LogPage, LogQuery, Recorded, StoredProfile
+from services.profile.store import MOST_HIDDEN, ActionCount, LogPage, LogQuery, Recorded, StoredProfile
+from services.profile.stretch import Stretch
 from shared.action import Action
 from shared.clock import Clock
 from shared.errors import Reason, ServiceError
 from shared.ids import IdSource
 
 Result = TypeVar("Result")
-
-MOST_HIDDEN = 1000
 
 # One statement, so one moment; and one row, because Python's sqlite3 gives up the interpreter lock at every row and
 # waits for it again, which under load costs more than the reading. Lists come as JSON; quote() keeps every digit.
@@ -170,14 +169,10 @@ def _log_page(connection: sqlite3.Connection, query: LogQuery) -> LogPage:
     end = int(newest[0]) if newest else 0
     if query.after > end:
         raise bad_cursor()
-    entries: list[LoggedEntry] = []
-    last, size = query.after, 0
+    stretch = Stretch(query)
     # One row more than wanted tells whether there are more.
     rows = connection.execute(_STRETCH, (query.after, query.for_training, query.most_entries + 1))
     for sequence, subject, kind, payload in rows:
-        size += len(payload.encode())
-        if entries and (len(entries) == query.most_entries or size > query.most_bytes):
-            return LogPage(tuple(entries), last, caught_up=False)
-        entries.append(LoggedEntry(subject, from_json(Kind(kind), payload)))
-        last = sequence
-    return LogPage(tuple(entries), end, caught_up=True)
+        if not stretch.take(sequence, subject, Kind(kind), payload.encode()):
+            return stretch.cut()
+    return stretch.whole(end)

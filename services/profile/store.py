@@ -12,6 +12,9 @@ from services.profile.interests import Interest
 from shared.action import Action
 from shared.start import StartError
 
+MOST_HIDDEN = 1000
+"""So many hidden items a profile tells."""
+
 
 class StoreOpenError(StartError):
     """The store cannot be used at all; the text tells whoever starts the service what to change."""
@@ -48,7 +51,7 @@ class StoredProfile:
     """All of them, each as of its own moment."""
     action_counts: tuple[ActionCount, ...] = ()
     hidden_item_ids: tuple[str, ...] = ()
-    """Newest first, at most 1000."""
+    """Newest first, at most MOST_HIDDEN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,8 @@ class LogPage:
 class ProfileStore(Protocol):
     """Profiles and the event log.
 
-    Every method but `open` raises ServiceError(STORE_UNAVAILABLE) when the backend refuses; a refused batch leaves
-    nothing behind.
+    Every method but `open` raises ServiceError(STORE_UNAVAILABLE) when the backend refuses. A refused batch leaves
+    nothing behind or all of it, so sending it again is always right.
     """
 
     @property

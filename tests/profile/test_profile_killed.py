@@ -5,28 +5,31 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
 
 from tests.profile.samples import batch, by, event_message
+from tests.redis_server import RedisServer
 
 WRITERS = 16
 KILL_AFTER = 300
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, grpc.aio.Channel]]:
+async def running(
+    folder: Path, store: Mapping[str, str]
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, grpc.aio.Channel]]:
     """The service as a process of its own, once it is ready."""
     address = f"unix:{folder}/profile.sock"
     prefix = "HOMEPAGE_PROFILE_"
-    settings = {"LISTEN": address, "ADMIN_LISTEN": "127.0.0.1:0", "METRICS_LISTEN": "", "LOG_LEVEL": "error"}
+    settings = {"LISTEN": address, "ADMIN_LISTEN": "127.0.0.1:0", "METRICS_LISTEN": "", "LOG_LEVEL": "error", **store}
     environment = {**os.environ, **{prefix + name: value for name, value in settings.items()}}
-    environment[f"{prefix}DATABASE"] = f"{folder}/profile.db"
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.profile", env=environment)
     channel = grpc.aio.insecure_channel(address, options=[("grpc.initial_reconnect_backoff_ms", 50)])
     try:
@@ -75,8 +78,19 @@ async def recorded_ids(stub: profile_pb2_grpc.ProfileStub) -> list[str]:
     return [logged.event.event_id async for message in stub.ReadEvents(request) for logged in message.events]
 
 
-async def test_after_kill_9_every_acknowledged_event_is_there_and_none_twice(tmp_path: Path) -> None:
-    async with running(tmp_path) as (process, channel):
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
+    """Settings of each store."""
+    if request.param == "sqlite":
+        return {"DATABASE": f"{tmp_path}/profile.db"}
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return {"STORE": "redis", "REDIS_URL": server.url, "REDIS_KEY_PREFIX": f"{tmp_path}:"}
+
+
+async def test_after_kill_9_every_acknowledged_event_is_there_and_none_twice(
+    tmp_path: Path, store: Mapping[str, str]
+) -> None:
+    async with running(tmp_path, store) as (process, channel):
         writers = Writers(profile_pb2_grpc.ProfileStub(channel))
         tasks = [asyncio.create_task(writers.write(number)) for number in range(WRITERS)]
         await asyncio.wait_for(writers.enough.wait(), 20)
@@ -84,7 +98,7 @@ async def test_after_kill_9_every_acknowledged_event_is_there_and_none_twice(tmp
         assert await process.wait() == -signal.SIGKILL
         await asyncio.wait_for(asyncio.gather(*tasks), 10)
 
-    async with running(tmp_path) as (_, channel):
+    async with running(tmp_path, store) as (_, channel):
         stub = profile_pb2_grpc.ProfileStub(channel)
         ids = await recorded_ids(stub)
         assert len(ids) == len(set(ids))

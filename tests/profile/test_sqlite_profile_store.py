@@ -18,14 +18,14 @@ from services.profile.store import LogQuery, Recorded, StoreOpenError
 from shared.clock import ManualClock
 from shared.errors import Reason, ServiceError
 from shared.ids import seeded_ids
-from tests.profile.samples import DAY, NOW, an_entry
+from tests.profile.samples import NOW, an_entry
 
 EVERYTHING = LogQuery(0, 5000, 2**20, for_training=False)
 
 
-def store_at(path: Path, half_lives: HalfLives | None = None) -> SqliteProfileStore:
+def store_at(path: Path) -> SqliteProfileStore:
     options = SqliteOptions(path, busy_timeout_s=0.05)
-    return SqliteProfileStore(options, half_lives or HalfLives(), ManualClock(NOW), seeded_ids(1))
+    return SqliteProfileStore(options, HalfLives(), ManualClock(NOW), seeded_ids(1))
 
 
 @pytest.fixture
@@ -135,18 +135,6 @@ async def test_on_a_full_disk_nothing_is_half_written_and_afterwards_work_goes_o
         assert await recorded_ids(store) == ["before"]
     assert await store.record([an_entry(event_id) for event_id in ids]) == Recorded(events=1000)
     assert await recorded_ids(store) == ["before", *ids]
-
-
-async def test_other_half_lives_sum_up_the_log_anew(path: Path, store: SqliteProfileStore) -> None:
-    entries = [an_entry("e1", category="news", time=NOW - DAY), an_entry("e2", category="news")]
-    await store.record(entries)
-    assert (await store.profile("u:ann", 1)).interests[0].short_term == 1.5
-    await store.close()
-    changed = store_at(path, HalfLives(short_s=DAY / 2, long_s=DAY))
-    await changed.open()
-    interest = (await changed.profile("u:ann", 1)).interests[0]
-    await changed.close()
-    assert (interest.short_term, interest.long_term) == (1.25, 1.5)
 
 
 class Writing:

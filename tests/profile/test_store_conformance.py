@@ -9,20 +9,27 @@ import pytest
 
 from services.profile.events import Entry
 from services.profile.interests import HalfLives, added
+from services.profile.redis_store import RedisProfileStore
 from services.profile.sqlite_database import SqliteOptions
 from services.profile.sqlite_store import SqliteProfileStore
 from services.profile.store import ActionCount, LogPage, LogQuery, ProfileStore, Recorded, StoredProfile
 from shared.action import Action
 from shared.clock import ManualClock
 from shared.errors import Reason, ServiceError
-from shared.ids import seeded_ids
+from shared.ids import random_ids, seeded_ids
+from shared.redis_settings import RedisOptions
 from tests.profile.samples import DAY, NOW, a_page, an_entry, an_event
 
-Reopen = Callable[[], ProfileStore]
+Reopen = Callable[..., ProfileStore]
 
 
-def sqlite(folder: Path, clock: ManualClock) -> ProfileStore:
-    return SqliteProfileStore(SqliteOptions(folder / "profile.db"), HalfLives(), clock, seeded_ids(7))
+def sqlite(request: pytest.FixtureRequest, folder: Path, clock: ManualClock, half_lives: HalfLives) -> ProfileStore:
+    return SqliteProfileStore(SqliteOptions(folder / "profile.db"), half_lives, clock, seeded_ids(7))
+
+
+def in_redis(request: pytest.FixtureRequest, folder: Path, clock: ManualClock, half_lives: HalfLives) -> ProfileStore:
+    server = request.getfixturevalue("redis_server")
+    return RedisProfileStore(RedisOptions(server.url, f"{folder}:"), 4, half_lives, clock, random_ids())
 
 
 @pytest.fixture
@@ -30,10 +37,10 @@ def clock() -> ManualClock:
     return ManualClock(NOW)
 
 
-@pytest.fixture(params=[sqlite])
+@pytest.fixture(params=[sqlite, in_redis])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Reopen:
-    """Another store object over the same data."""
-    return lambda: request.param(tmp_path, clock)
+    """`reopen(half_lives=None)`: another store object over the same data."""
+    return lambda half_lives=None: request.param(request, tmp_path, clock, half_lives or HalfLives())
 
 
 @pytest.fixture
@@ -166,6 +173,26 @@ async def test_sums_are_kept_to_the_last_digit(store: ProfileStore) -> None:
         interest = added(interest, event, HalfLives())
         await store.record([Entry("u:ann", event)])
     assert (await store.profile("u:ann", 1)).interests == (interest,)
+
+
+async def test_other_half_lives_sum_up_the_log_anew(store: ProfileStore, reopen: Reopen) -> None:
+    entries = [an_entry("e1", category="news", time=NOW - DAY), an_entry("e2", category="news"), an_entry("e3")]
+    await store.record([*entries, Entry("u:bob", a_page("r1"))])
+    assert (await store.profile("u:ann", 1)).interests[0].short_term == 1.5
+    before = await store.profile("u:ann", 10)
+    await store.close()
+    changed = reopen(HalfLives(short_s=DAY / 2, long_s=DAY))
+    await changed.open()
+    profile = await changed.profile("u:ann", 10)
+    assert replace(profile, interests=()) == replace(before, interests=())
+    assert [(each.short_term, each.long_term) for each in profile.interests] == [(1.25, 1.5)]
+    assert len((await changed.profile("u:ann", 1)).recent_events) == 1
+    await changed.record([an_entry("e4", category="news"), an_entry("b1", user="u:bob", category="news")])
+    assert [(each.short_term, each.long_term) for each in (await changed.profile("u:ann", 1)).interests] == [
+        (2.25, 2.5)
+    ]
+    assert (await changed.profile("u:bob", 1)).interests[0].short_term == 1.0
+    await changed.close()
 
 
 async def test_users_and_visitors_of_one_name_are_different(store: ProfileStore) -> None:
