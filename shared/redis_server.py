@@ -22,18 +22,25 @@ class RedisUnfitError(StartError):
 
 
 def connection_arguments(options: RedisOptions) -> dict[str, Any]:
-    """Arguments of redis-py's clients beside the URL."""
-    return {
+    """Arguments of redis-py's from_url."""
+    arguments: dict[str, Any] = {
+        "url": options.url,
         "username": options.username or None,
         "password": options.password or None,
         "socket_timeout": options.timeout_s,
         "socket_connect_timeout": options.timeout_s,
     }
+    if options.tls_ca is not None:
+        arguments |= {"url": options.url.replace("redis://", "rediss://", 1), "ssl_ca_certs": str(options.tls_ca)}
+    encrypted = arguments["url"].startswith("rediss://")
+    if encrypted and options.tls_certificate is not None and options.tls_key is not None:
+        arguments |= {"ssl_certfile": str(options.tls_certificate), "ssl_keyfile": str(options.tls_key)}
+    return arguments
 
 
 def open_client(options: RedisOptions) -> Redis:
     """A client for threads."""
-    return Redis.from_url(options.url, **connection_arguments(options))
+    return Redis.from_url(**connection_arguments(options))
 
 
 def check(options: RedisOptions) -> None:

@@ -1,6 +1,7 @@
 """What a service that can keep its data in a Redis is told of it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -17,11 +18,15 @@ class RedisSettings(ServiceSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         pattern=REDIS_URL,
-        description="The Redis of the store: redis://host:port/database, rediss:// for TLS "
-        "(with ?ssl_ca_certs=/path for an authority of one's own), or unix:///path",
+        description="The Redis of the store: redis://host:port/database, rediss:// for TLS, or unix:///path",
     )
     redis_username: str = Field("", description="User at the Redis; empty = its default user")
     redis_password: SecretStr = Field(SecretStr(""), description="Password at the Redis; empty = none")
+    redis_tls_ca: Path | None = Field(
+        None, description="PEM certificates that sign the Redis; set = TLS to it, also with redis://"
+    )
+    redis_tls_certificate: Path | None = Field(None, description="PEM certificate shown to the Redis")
+    redis_tls_key: Path | None = Field(None, description="PEM private key of that certificate")
     redis_key_prefix: str = Field(
         "homepage:", min_length=1, description="What the names of all keys at the Redis begin with"
     )
@@ -43,6 +48,9 @@ class RedisSettings(ServiceSettings):
             self.redis_password.get_secret_value(),
             self.redis_timeout_s,
             self.redis_must_be_durable,
+            self.redis_tls_ca,
+            self.redis_tls_certificate,
+            self.redis_tls_key,
         )
 
 
@@ -56,3 +64,6 @@ class RedisOptions:
     password: str = ""
     timeout_s: float = 2.0
     must_be_durable: bool = True
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None

@@ -21,8 +21,7 @@ from shared.start import StartError
 _HOST_PORT = r".+:(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
 _ADDRESS = rf"^(unix:.+|{_HOST_PORT})$"
 _HOST_PORT_OR_NONE = rf"^({_HOST_PORT})?$"
-_REDIS_OPTION = r"(db|ssl_ca_certs|ssl_certfile|ssl_keyfile|ssl_check_hostname)=[^&\s]+"
-REDIS_URL = rf"^(redis|rediss|unix)://[^@?\s]+(\?{_REDIS_OPTION}(&{_REDIS_OPTION})*)?$"
+REDIS_URL = r"^(redis|rediss|unix)://[^@?\s]+$"
 """Pattern of a Redis server's URL. Without user and password, which are settings of their own: URLs are shown."""
 _PATTERNS = {
     _ADDRESS: "host:port or unix:/path",

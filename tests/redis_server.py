@@ -28,7 +28,8 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A client that waits for the server to come up."""
-        return redis.Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.02), 500))
+        password = self._options.get("requirepass")
+        return redis.Redis.from_url(self.url, password=password, retry=Retry(ConstantBackoff(0.02), 500))
 
     def start(self) -> None:
         """Returns once it answers."""

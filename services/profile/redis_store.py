@@ -144,7 +144,6 @@ class RedisProfileStore:
     def _client(self) -> "redis.Redis":
         retry = Retry(ExponentialWithJitterBackoff(_LONGEST_PAUSE_S, _LONGEST_PAUSE_S / 4), _RETRIES)
         pool = redis.BlockingConnectionPool.from_url(
-            self._options.url,
             max_connections=self._connections,
             timeout=self._options.timeout_s,
             retry=retry,

@@ -57,6 +57,7 @@ def test_a_store_that_the_environment_names_wins_only_where_asked_for(monkeypatc
     for own_stores in (True, False):
         told = {c.name: c.environment for c in commands(default_fleet(), Path("/data"), own_stores=own_stores)}
         assert ("HOMEPAGE_PROFILE_DATABASE" in told["profile"]) is own_stores
+        assert (told["profile"].get("HOMEPAGE_PROFILE_STORE") == "sqlite") is own_stores
 
 
 async def test_waiting_ends_when_all_say_serving(start_service) -> None:

@@ -4,7 +4,7 @@ Podman has no Services, so a workload becomes one Pod that is named like its Ser
 DNS resolves: the addresses in the ConfigMaps stay as they are. StatefulSets lose their claim templates to a claim each,
 and volumes are named for their pod, since podman has one room for the names of all. Ports are left out, since it would
 publish them on the host, and so is what it ignores or refuses: probes, preStop, topology, autoscalers, budgets, network
-policies.
+policies, volumes of Secrets.
 """
 
 import sys
@@ -37,8 +37,10 @@ def as_podman(objects: Iterable[Object]) -> Iterator[Object]:
 def _pod(workload: Object) -> Iterator[Object]:
     name, template = workload["metadata"]["name"], workload["spec"]["template"]
     spec = {key: value for key, value in template["spec"].items() if key not in _IGNORED_OF_PODS}
-    spec["containers"] = [_container(each, name) for each in spec["containers"]]
-    spec["volumes"] = [{**each, "name": _volume(each["name"], name)} for each in spec["volumes"]]
+    secrets = {each["name"] for each in spec["volumes"] if "secret" in each}
+    spec["containers"] = [_container(each, name, secrets) for each in spec["containers"]]
+    kept = [each for each in spec["volumes"] if each["name"] not in secrets]
+    spec["volumes"] = [{**each, "name": _volume(each["name"], name)} for each in kept]
     for claim in workload["spec"].get("volumeClaimTemplates", []):
         claimed = _volume(claim["metadata"]["name"], name)
         yield {**claim, "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claimed}}
@@ -51,9 +53,10 @@ def _pod(workload: Object) -> Iterator[Object]:
     }
 
 
-def _container(container: Object, pod: str) -> Object:
+def _container(container: Object, pod: str, left_out: set[str]) -> Object:
     found = {key: value for key, value in container.items() if key not in _IGNORED_OF_CONTAINERS}
-    mounts = [{**each, "name": _volume(each["name"], pod)} for each in container["volumeMounts"]]
+    kept = [each for each in container["volumeMounts"] if each["name"] not in left_out]
+    mounts = [{**each, "name": _volume(each["name"], pod)} for each in kept]
     return {**found, "volumeMounts": mounts}
 
 

@@ -48,6 +48,17 @@ build_images() {
   done
 }
 
+make_redis() { # the image that the redis component names, of Debian's Redis, which is the oldest that serves
+  local image=$1
+  podman image exists "localhost/$image" && return
+  step "image $image"
+  make_base
+  podman build --quiet --tag "localhost/$image" --file - . <<END
+FROM $BASE
+RUN apt-get update && apt-get install --yes --no-install-recommends redis-server
+END
+}
+
 print_sizes() {
   local of_base service bytes
   of_base=$(podman image inspect --format '{{.Size}}' "$BASE")

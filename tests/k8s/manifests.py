@@ -55,9 +55,14 @@ class Manifests:
         return found
 
     @cached_property
-    def workloads(self) -> tuple["Workload", ...]:
+    def all_workloads(self) -> tuple["Workload", ...]:
         """What runs pods."""
         return tuple(Workload(each, self) for kind in ("Deployment", "StatefulSet") for each in self.of(kind))
+
+    @cached_property
+    def workloads(self) -> tuple["Workload", ...]:
+        """What runs the pods of the services."""
+        return tuple(each for each in self.all_workloads if each.service in SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Workload:
 
     @property
     def service(self) -> str:
-        """Which of the services it runs."""
+        """Which of the services it runs, or another program."""
         return str(self.object["metadata"]["name"])
 
     @property

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.redis_settings import RedisSettings
 from shared.settings import variable
 from tests.k8s.manifests import NAME, PART_OF, ROOT, SETTINGS, Manifests, Workload
 
@@ -31,6 +32,13 @@ def _calls() -> set[tuple[str, str]]:
 
 
 CALLS = _calls()
+REDIS_PORT = 6379
+
+
+def calls(manifests: Manifests) -> set[tuple[str, str]]:
+    """With those to Redis, where there is one."""
+    stores = {name for name, kind in SETTINGS.items() if issubclass(kind, RedisSettings)}
+    return CALLS | {(name, "redis") for name in stores if "redis" in manifests.components}
 
 
 def test_the_calls_of_the_code_are_found():
@@ -57,27 +65,42 @@ def test_addresses_lead_to_headless_services_of_that_name_and_port(manifests: Ma
         assert {(port["name"], port["port"], port["targetPort"]) for port in service["ports"]} == wanted
 
 
+def test_redis_is_found_by_its_name_and_port(manifests: Manifests):
+    if "redis" not in manifests.components:
+        return
+    service = manifests.named("Service", "redis")["spec"]
+    [port] = service["ports"]
+    [redis] = [each for each in manifests.all_workloads if each.service == "redis"]
+    [container_port] = redis.container["ports"]
+    assert service["selector"].items() <= redis.labels.items()
+    assert (port["port"], port["targetPort"]) == (REDIS_PORT, container_port["name"])
+    assert container_port["containerPort"] == REDIS_PORT
+    for caller in (caller for caller, called in calls(manifests) if called == "redis"):
+        [workload] = [each for each in manifests.workloads if each.service == caller]
+        assert workload.setting("redis_url") == f"redis://redis:{REDIS_PORT}/0"
+
+
 def test_every_pod_is_under_a_policy_of_both_directions(manifests: Manifests):
-    for each in manifests.workloads:
+    for each in manifests.all_workloads:
         spec = manifests.named("NetworkPolicy", each.service)["spec"]
         assert spec["podSelector"]["matchLabels"].items() <= each.labels.items()
         assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
 
 
 def test_policies_admit_exactly_the_calls_of_the_code(manifests: Manifests):
-    admitted = {call for each in manifests.workloads for call in _admitted(each)}
-    assert admitted == {call for call in CALLS if call[1] != FRONT_DOOR} | {(ANYBODY, FRONT_DOOR)}
+    admitted = {call for each in manifests.all_workloads for call in _admitted(each)}
+    assert admitted == {call for call in calls(manifests) if call[1] != FRONT_DOOR} | {(ANYBODY, FRONT_DOOR)}
 
 
 def test_policies_let_out_exactly_the_calls_of_the_code(manifests: Manifests):
-    ports = {each.service: each.port("listen") for each in manifests.workloads}
-    let_out = {call for each in manifests.workloads for call in _let_out(each, ports)}
-    assert let_out == {call for call in CALLS if call[0] in SETTINGS}
+    ports = {each.service: _port(each) for each in manifests.all_workloads}
+    let_out = {call for each in manifests.all_workloads for call in _let_out(each, ports)}
+    assert let_out == {call for call in calls(manifests) if call[0] in SETTINGS}
 
 
 def test_only_who_calls_by_name_may_ask_dns(manifests: Manifests):
-    callers = {caller for caller, _ in CALLS}
-    for each in manifests.workloads:
+    callers = {caller for caller, _ in calls(manifests)}
+    for each in manifests.all_workloads:
         rules = [rule for rule in _policy(each)["egress"] if 53 in _ports(rule)]
         assert len(rules) == (1 if each.service in callers else 0)
         for rule in rules:
@@ -89,14 +112,15 @@ def test_only_who_calls_by_name_may_ask_dns(manifests: Manifests):
 
 
 def test_nothing_else_is_admitted_but_scraping_where_there_is_monitoring(rendered: Manifests):
-    others = [each for each in rendered.of("NetworkPolicy") if each["metadata"]["name"] not in SETTINGS]
+    known = {each.service for each in rendered.all_workloads}
+    others = [each for each in rendered.of("NetworkPolicy") if each["metadata"]["name"] not in known]
     if "monitoring" not in rendered.components:
         assert others == []
         return
     [policy] = others
     spec = policy["spec"]
     assert spec["policyTypes"] == ["Ingress"]
-    assert all(spec["podSelector"]["matchLabels"].items() <= each.labels.items() for each in rendered.workloads)
+    assert all(spec["podSelector"]["matchLabels"].items() <= each.labels.items() for each in rendered.all_workloads)
     [rule] = spec["ingress"]
     assert _ports(rule) == ["metrics"]
     [peer] = rule["from"]
@@ -112,7 +136,7 @@ def _policy(workload: Workload) -> dict[str, Any]:
 def _admitted(workload: Workload) -> set[tuple[str, str]]:
     found = set()
     for rule in _policy(workload)["ingress"]:
-        assert _ports(rule) == [workload.port("listen")]
+        assert _ports(rule) == [_port(workload)]
         found |= {(_peer(peer), workload.service) for peer in rule["from"]}
     return found
 
@@ -127,6 +151,11 @@ def _let_out(workload: Workload, ports: dict[str, int]) -> set[tuple[str, str]]:
         assert _ports(rule) == [ports[called]]
         found.add((workload.service, called))
     return found
+
+
+def _port(workload: Workload) -> int:
+    """Where it is called."""
+    return REDIS_PORT if workload.service == "redis" else workload.port("listen")
 
 
 def _peer(peer: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ import yaml
 
 from shared import server
 from shared.health import LIVENESS, READINESS
+from shared.redis_server import objections
+from shared.redis_settings import RedisSettings
 from shared.settings import load, variable
 from tests.k8s.manifests import COMPONENTS, K8S, SETTINGS, Manifests, bases
 from tests.k8s.restricted import violations
@@ -21,11 +23,13 @@ MODEL_LOAD_S = 8.0
 
 
 def test_every_service_runs_once(manifests: Manifests):
-    assert sorted(each.service for each in manifests.workloads) == sorted(SETTINGS)
+    others = ["redis"] if "redis" in manifests.components else []
+    assert sorted(each.service for each in manifests.all_workloads) == sorted([*SETTINGS, *others])
 
 
 def test_pods_meet_the_restricted_profile_and_more(manifests: Manifests):
-    assert {each.service: violations(each.pod) for each in manifests.workloads} == {name: [] for name in SETTINGS}
+    found = {each.service: violations(each.pod) for each in manifests.all_workloads}
+    assert not any(found.values()), found
 
 
 @pytest.mark.parametrize(
@@ -55,14 +59,14 @@ def test_a_pod_that_is_less_than_restricted_is_found_out(weaken: Callable[[dict[
 
 
 def test_a_read_only_root_leaves_tmp_writable(manifests: Manifests):
-    for each in manifests.workloads:
+    for each in manifests.all_workloads:
         [mount] = [mount for mount in each.container["volumeMounts"] if mount["mountPath"] == "/tmp"]  # noqa: S108
         [volume] = [volume for volume in each.pod["volumes"] if volume["name"] == mount["name"]]
         assert "emptyDir" in volume
 
 
 def test_pods_have_an_account_of_their_own_without_a_token(manifests: Manifests):
-    for each in manifests.workloads:
+    for each in manifests.all_workloads:
         account = manifests.named("ServiceAccount", each.pod["serviceAccountName"])
         assert each.pod["serviceAccountName"] == each.service
         assert account["automountServiceAccountToken"] is False
@@ -99,7 +103,7 @@ def test_the_termination_grace_outlasts_pre_stop_and_drain(manifests: Manifests)
 
 def test_a_rollout_waits_until_callers_know_the_new_pod(manifests: Manifests):
     for each in manifests.workloads:
-        if each.kind == "Deployment":
+        if each.kind == "Deployment" or each.setting("store") == "redis":
             assert each.object["spec"]["minReadySeconds"] >= DNS_CACHE_S
 
 
@@ -123,25 +127,59 @@ def test_services_listen_on_all_addresses_and_name_their_ports(manifests: Manife
 
 
 def test_every_pod_has_requests_and_limits(manifests: Manifests):
-    for each in manifests.workloads:
+    for each in manifests.all_workloads:
         resources = each.container["resources"]
         assert {"cpu", "memory"} <= resources["requests"].keys()
         assert {"cpu", "memory"} <= resources["limits"].keys()
 
 
-def test_a_service_with_a_database_is_one_pod_that_keeps_its_volume(manifests: Manifests):
-    """Its store is a file with one writer; see k8s/base/profile/statefulset.yaml."""
+def test_a_service_with_a_file_is_one_pod_that_keeps_its_volume_and_with_redis_it_scales(manifests: Manifests):
+    """Its file has one writer; see k8s/base/profile/statefulset.yaml."""
     scaled = {each["spec"]["scaleTargetRef"]["name"] for each in manifests.of("HorizontalPodAutoscaler")}
     for each in manifests.workloads:
-        if "database" not in SETTINGS[each.service].model_fields:
+        if not issubclass(SETTINGS[each.service], RedisSettings):
             assert each.kind == "Deployment"
             continue
         assert each.kind == "StatefulSet"
-        assert each.object["spec"]["replicas"] == 1
+        spec = each.object["spec"]
+        assert (each.setting("store") == "redis") is ("redis" in manifests.components)
+        if each.setting("store") == "redis":
+            assert not {"replicas", "volumeClaimTemplates"} & spec.keys()
+            assert not any("persistentVolumeClaim" in volume for volume in each.pod["volumes"])
+            assert each.service in scaled or not production(manifests)
+            continue
+        assert spec["replicas"] == 1
         assert each.service not in scaled
-        [claim] = each.object["spec"]["volumeClaimTemplates"]
+        [claim] = spec["volumeClaimTemplates"]
         [mount] = [one for one in each.container["volumeMounts"] if one["name"] == claim["metadata"]["name"]]
         assert Path(each.variables[variable(SETTINGS[each.service], "database")]).parent == Path(mount["mountPath"])
+
+
+def test_redis_keeps_what_it_acknowledges_on_a_volume_and_asks_for_a_password(rendered: Manifests):
+    if "redis" not in rendered.components:
+        assert not any("REDIS_PASSWORD" in name for each in rendered.workloads for name in each.variable_names)
+        return
+    [redis] = [each for each in rendered.all_workloads if each.service == "redis"]
+    [claim] = redis.object["spec"]["volumeClaimTemplates"]
+    volumes = {each["name"]: each for each in redis.pod["volumes"]}
+    mounts = {each["name"]: each["mountPath"] for each in redis.container["volumeMounts"]}
+    files = rendered.named("ConfigMap", volumes["redis"]["configMap"]["name"])["data"]
+    config = dict(line.split(" ", 1) for line in files["redis.conf"].splitlines() if line and not line.startswith("#"))
+    assert config["dir"] == mounts[claim["metadata"]["name"]]
+    info = {"redis_version": "7.0.0", "maxmemory_policy": config["maxmemory-policy"]}
+    assert objections(info, config, must_be_durable=True) == []
+    limit = redis.container["resources"]["limits"]["memory"]
+    assert int(limit.removesuffix("Gi")) >= 2 * int(config["maxmemory"].removesuffix("gb"))
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
+    for script in (redis.container["command"][1], *(redis.container[each]["exec"]["command"][1] for each in probes)):
+        assert str(Path(script).parent) == mounts["redis"]
+        assert Path(script).name in files
+    [password] = [each["valueFrom"]["secretKeyRef"] for each in redis.container["env"]]
+    assert not password.get("optional", False)
+    for each in rendered.workloads:
+        name = variable(SETTINGS[each.service], "redis_password")
+        asked = [one["valueFrom"]["secretKeyRef"] for one in each.container.get("env", []) if one["name"] == name]
+        assert asked == ([password] if issubclass(SETTINGS[each.service], RedisSettings) else [])
 
 
 def test_secrets_that_replicas_share_are_required_where_there_are_replicas(rendered: Manifests):
@@ -161,6 +199,11 @@ def test_variables_written_anywhere_are_settings():
         for text in _texts(list(yaml.safe_load_all(path.read_text()))):
             name = text.split("=", 1)[0]
             assert not name.startswith("HOMEPAGE_") or name in known, f"{path}: {name}"
+
+
+def production(manifests: Manifests) -> bool:
+    """Whether it is the overlay for production."""
+    return bool(manifests.of("PersistentVolumeClaim"))
 
 
 def _texts(node: object) -> list[str]:

@@ -10,8 +10,9 @@ import kubernetes_validate
 import pytest
 
 from shared.metrics import CATALOGUE
+from shared.redis_settings import RedisSettings
 from shared.settings import variable
-from tests.k8s.manifests import K8S, NAME, PART_OF, SETTINGS, Manifests, bases, kustomize, read, render_with
+from tests.k8s.manifests import COMPONENTS, K8S, NAME, PART_OF, SETTINGS, Manifests, bases, kustomize, read, render_with
 from tests.k8s.test_network import CALLS
 
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
@@ -52,6 +53,19 @@ def test_components_of_the_ranker_go_with_the_ranker_alone(components: tuple[str
     assert [each.service for each in render_with("base/ranker", components, tmp_path).workloads] == ["ranker"]
 
 
+@pytest.mark.skipif(not kustomize(), reason="neither kustomize nor kubectl is installed")
+def test_the_order_of_components_does_not_matter(tmp_path: Path):
+    orders = (COMPONENTS, COMPONENTS[::-1])
+    for number in range(len(orders)):
+        (tmp_path / str(number)).mkdir()
+    one, other = (
+        {(each["kind"], each["metadata"]["name"]): each for each in rendered.objects}
+        for number, order in enumerate(orders)
+        for rendered in [render_with("overlays/production", order, tmp_path / str(number))]
+    )
+    assert one == other
+
+
 def test_all_lies_in_one_namespace_that_enforces_the_restricted_profile(rendered: Manifests):
     [namespace] = rendered.of("Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -60,28 +74,32 @@ def test_all_lies_in_one_namespace_that_enforces_the_restricted_profile(rendered
 
 
 def test_budgets_let_one_pod_go_at_a_time(manifests: Manifests):
-    for each in manifests.workloads:
+    for each in manifests.all_workloads:
         spec = manifests.named("PodDisruptionBudget", each.service)["spec"]
         assert spec["selector"]["matchLabels"].items() <= each.labels.items()
         assert spec["maxUnavailable"] == 1
 
 
 def test_pods_spread_over_zones_and_nodes(manifests: Manifests):
-    for each in manifests.workloads:
+    for each in manifests.all_workloads:
         spread = each.pod["topologySpreadConstraints"]
         assert {one["topologyKey"] for one in spread} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
         assert all(one["labelSelector"]["matchLabels"].items() <= each.labels.items() for one in spread)
 
 
-def test_deployments_have_one_autoscaler_and_leave_the_replicas_to_it(rendered: Manifests):
+def test_what_scales_has_one_autoscaler_and_leaves_the_replicas_to_it(rendered: Manifests):
     scalers = [*rendered.of("HorizontalPodAutoscaler"), *rendered.of("ScaledObject")]
-    scaled = [each["spec"]["scaleTargetRef"]["name"] for each in scalers]
+    targets = [each["spec"]["scaleTargetRef"] for each in scalers]
+    scaled = [each["name"] for each in targets]
     assert len(scaled) == len(set(scaled))
-    assert set(scaled) <= {each.service for each in rendered.workloads if each.kind == "Deployment"}
-    assert not any("replicas" in each.object["spec"] for each in rendered.workloads if each.kind == "Deployment")
+    kinds = {each.service: each.kind for each in rendered.workloads}
+    assert all(target.get("kind", "Deployment") == kinds[target["name"]] for target in targets)
+    scalable = {each.service for each in rendered.workloads if each.kind == "Deployment"}
+    scalable |= {"profile", "retrieval"} if "redis" in rendered.components else set()
+    assert not any("replicas" in each.object["spec"] for each in rendered.workloads if each.service in scalable)
     production = any(each["metadata"]["name"] == "models" for each in rendered.of("PersistentVolumeClaim"))
     if production:
-        assert set(scaled) == {"orchestrator", "ranker"}
+        assert set(scaled) == scalable
     else:
         assert set(scaled) == ({"ranker"} if "keda" in rendered.components else set())
 
@@ -160,7 +178,7 @@ def test_certificates_name_the_services_and_lie_where_the_settings_say(rendered:
         return
     issuers = {each["metadata"]["name"]: each["spec"] for each in rendered.of("Issuer")}
     assert certificates["homepage-ca"]["secretName"] == issuers["homepage-ca"]["ca"]["secretName"]
-    for each in rendered.workloads:
+    for each in rendered.all_workloads:
         certificate = certificates[each.service]
         assert each.service in certificate["dnsNames"]
         assert {"server auth", "client auth"} <= set(certificate["usages"])
@@ -169,10 +187,15 @@ def test_certificates_name_the_services_and_lie_where_the_settings_say(rendered:
         [mount] = [one for one in each.container["volumeMounts"] if one["name"] == volume["name"]]
         assert volume["secret"]["secretName"] == certificate["secretName"]
         assert mount["readOnly"] is True
-        assert _files(each.variables, each.service) == _wanted_files(each.service, mount["mountPath"])
+        if each.service in SETTINGS:
+            assert _files(each.variables) == _wanted_files(each.service, mount["mountPath"])
+        else:
+            [scripts] = [one["configMap"]["name"] for one in each.pod["volumes"] if "configMap" in one]
+            data = rendered.named("ConfigMap", scripts)["data"]
+            assert all(f"tls={mount['mountPath']}\n" in data[name] for name in ("start.sh", "ping.sh"))
 
 
-def _files(variables: Any, service: str) -> dict[str, str]:
+def _files(variables: Any) -> dict[str, str]:
     return {name: value for name, value in variables.items() if "TLS" in name}
 
 
@@ -181,6 +204,8 @@ def _wanted_files(service: str, folder: str) -> dict[str, str]:
     fields = {"tls_certificate": "tls.crt", "tls_key": "tls.key", "tls_client_ca": "ca.crt"}
     if any(caller == service for caller, _ in CALLS):
         fields |= {"upstream_tls_certificate": "tls.crt", "upstream_tls_key": "tls.key", "upstream_tls_ca": "ca.crt"}
+    if issubclass(SETTINGS[service], RedisSettings):
+        fields |= {"redis_tls_certificate": "tls.crt", "redis_tls_key": "tls.key", "redis_tls_ca": "ca.crt"}
     return {variable(SETTINGS[service], field): f"{folder}/{file}" for field, file in fields.items()}
 
 
@@ -188,7 +213,7 @@ def test_labels_tell_what_belongs_to_the_homepage(rendered: Manifests):
     for each in rendered.objects:
         if each["kind"] not in {*CUSTOM, "ConfigMap"}:
             assert each["metadata"]["labels"][PART_OF] == "homepage"
-    for each in rendered.workloads:
+    for each in rendered.all_workloads:
         assert each.labels == {NAME: each.service, PART_OF: "homepage"}
 
 

@@ -1,0 +1,104 @@
+"""What is asked of a Redis before a store uses it, and how it is reached."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import RedisError
+
+from shared.redis_server import RedisUnfitError, check, objections, open_client
+from shared.redis_settings import RedisOptions, RedisSettings
+from shared.settings import SettingsError, load
+from tests.redis_server import RedisServer, running_redis
+from tests.shared.certificates import Authority
+
+INFO = {"redis_version": "7.4.1", "cluster_enabled": 0, "maxmemory_policy": "noeviction"}
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+
+
+def options(server: RedisServer, **fields: Any) -> RedisOptions:
+    return RedisOptions(**{"url": server.url, "key_prefix": "x:", "timeout_s": 5.0, **fields})
+
+
+def test_a_durable_server_is_fit(redis_server: RedisServer) -> None:
+    check(options(redis_server))
+
+
+@pytest.mark.parametrize(
+    ("info", "config", "objection"),
+    [
+        ({"redis_version": "6.2.14"}, DURABLE, "it is version 6.2.14"),
+        ({"cluster_enabled": 1}, DURABLE, "part of a Redis Cluster"),
+        ({"maxmemory_policy": "allkeys-lru"}, DURABLE, "set noeviction"),
+        ({}, {**DURABLE, "appendonly": "no"}, "appendonly is no, and only with yes"),
+        ({}, {**DURABLE, "appendfsync": "everysec"}, "appendfsync is everysec, and only with always"),
+        ({}, None, "…_REDIS_MUST_BE_DURABLE=false"),
+    ],
+)
+def test_what_speaks_against_a_server_is_told_with_what_to_change(
+    info: dict[str, Any], config: dict[str, str] | None, objection: str
+) -> None:
+    (found,) = objections({**INFO, **info}, config, must_be_durable=True)
+    assert objection in found
+
+
+def test_a_server_whose_operator_sees_to_durability_is_not_asked_for_it() -> None:
+    assert objections(INFO, None, must_be_durable=False) == []
+
+
+def test_a_wrong_password_is_told_without_showing_it(tmp_path: Path) -> None:
+    with running_redis(tmp_path, requirepass="right-4711") as server:
+        check(options(server, password="right-4711"))
+        check(options(server, username="default", password="right-4711"))
+        for password in ("", "wrong-0815"):
+            with pytest.raises(RedisUnfitError) as raised:
+                check(options(server, password=password))
+            assert "refuses this user or password" in str(raised.value)
+            assert "0815" not in str(raised.value)
+
+
+def test_a_user_who_may_not_read_the_configuration_is_told_so(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as server:
+        with server.client() as client:
+            client.acl_setuser("app", enabled=True, passwords=["+p"], categories=["+@all"], commands=["-config"])
+        with pytest.raises(RedisUnfitError, match="CONFIG GET is refused"):
+            check(options(server, username="app", password="p"))
+        check(options(server, username="app", password="p", must_be_durable=False))
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RedisUnfitError, match=r"cannot use the Redis at unix:.*nowhere \(ConnectionError\)"):
+        check(RedisOptions(f"unix://{tmp_path}/nowhere", "x:"))
+
+
+def test_over_mutual_tls_only_who_shows_a_certificate_is_answered(tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path, "authority"), Authority(tmp_path, "stranger")
+    served, shown = authority.issue("server"), authority.issue("client")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    files = {"cert-file": served.certificate, "key-file": served.key, "ca-cert-file": authority.file}
+    tls = {f"tls-{name}": str(path) for name, path in files.items()}
+    with running_redis(tmp_path, **{"tls-port": str(port), **tls}) as server:
+        url = f"redis://127.0.0.1:{port}/0"
+        known = {"tls_ca": authority.file, "tls_certificate": shown.certificate, "tls_key": shown.key}
+        check(options(server, url=url, **known))
+        for missing in ({"tls_certificate": None}, {"tls_ca": stranger.file}, {"tls_ca": None}):
+            with pytest.raises(RedisUnfitError):
+                check(options(server, url=url, **{**known, **missing}))
+
+
+def test_settings_become_options() -> None:
+    environment = {"REDIS_URL": "rediss://r:6380/2", "REDIS_PASSWORD": "p", "REDIS_KEY_PREFIX": "a:"}
+    found = load(RedisSettings, environment).redis_options("profile")
+    assert found == RedisOptions("rediss://r:6380/2", "a:profile:", password="p")
+    with pytest.raises(RedisError), open_client(RedisOptions("rediss://127.0.0.1:1/2", "a:")) as client:
+        client.ping()
+
+
+@pytest.mark.parametrize("url", ["redis://user:hush-81c4@r:6379", "redis://r:6379?password=hush-81c4", "http://r"])
+def test_a_url_with_a_password_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match="without user and password") as raised:
+        load(RedisSettings, {"REDIS_URL": url})
+    assert "hush" not in str(raised.value)
