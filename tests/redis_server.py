@@ -2,14 +2,15 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
+
+_STARTS_WITHIN_S = 30.0
 
 
 class RedisServer:
@@ -27,9 +28,8 @@ class RedisServer:
         return f"unix://{self.socket}"
 
     def client(self) -> redis.Redis:
-        """A client that waits for the server to come up."""
-        password = self._options.get("requirepass")
-        return redis.Redis.from_url(self.url, password=password, retry=Retry(ConstantBackoff(0.02), 500))
+        """A client of it."""
+        return redis.Redis.from_url(self.url, password=self._options.get("requirepass"))
 
     def start(self) -> None:
         """Returns once it answers."""
@@ -37,8 +37,18 @@ class RedisServer:
         arguments = [text for name, value in self._options.items() for text in (f"--{name}", value)]
         folder = ["--dir", str(self._folder), "--unixsocket", str(self.socket), "--logfile", "log"]
         self._process = subprocess.Popen(["redis-server", *folder, *arguments], stdout=subprocess.DEVNULL)
+        limit = time.monotonic() + _STARTS_WITHIN_S
+        while not self._answers():
+            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert time.monotonic() < limit, "redis-server does not answer"
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
         with self.client() as client:
-            client.ping()
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
 
     def kill(self) -> None:
         """As `kill -9` does; data stays."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import FullJitterBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
@@ -142,7 +142,7 @@ class RedisProfileStore:
             await parts.client.aclose()
 
     def _client(self) -> "redis.Redis":
-        retry = Retry(ExponentialWithJitterBackoff(_LONGEST_PAUSE_S, _LONGEST_PAUSE_S / 4), _RETRIES)
+        retry = Retry(FullJitterBackoff(_LONGEST_PAUSE_S, _LONGEST_PAUSE_S / 4), _RETRIES)
         pool = redis.BlockingConnectionPool.from_url(
             max_connections=self._connections,
             timeout=self._options.timeout_s,
