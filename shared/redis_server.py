@@ -55,7 +55,7 @@ def check(options: RedisOptions) -> None:
             config = _config(client) if options.must_be_durable else {}
         except AuthenticationError:
             raise RedisUnfitError(f"{options.url} refuses this user or password") from None
-        except RedisError as error:
+        except (RedisError, OSError) as error:
             raise RedisUnfitError(f"cannot use the Redis at {options.url} ({type(error).__name__})") from error
     if found := objections(info, config, must_be_durable=options.must_be_durable):
         raise RedisUnfitError(f"the Redis at {options.url} will not do: " + "; ".join(found))

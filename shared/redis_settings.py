@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from shared.settings import REDIS_URL, ServiceSettings
 
@@ -38,6 +38,17 @@ class RedisSettings(ServiceSettings):
         description="End the start unless the Redis flushes each write to disk before it acknowledges it "
         "(appendonly yes, appendfsync always); false = its operator sees to that",
     )
+
+    @model_validator(mode="after")
+    def _whole_set_of_files(self) -> Self:
+        if (self.redis_tls_certificate is None) != (self.redis_tls_key is None):
+            raise ValueError("REDIS_TLS_CERTIFICATE and REDIS_TLS_KEY go together: set both, or none")
+        encrypted = self.redis_tls_ca is not None or self.redis_url.startswith("rediss://")
+        if self.redis_tls_certificate is not None and not encrypted:
+            raise ValueError("REDIS_TLS_CERTIFICATE is shown over TLS only: set REDIS_TLS_CA too, or rediss://")
+        if self.redis_tls_ca is not None and self.redis_url.startswith("unix://"):
+            raise ValueError("REDIS_TLS_CA is for redis:// and rediss://: a unix:// socket has no TLS")
+        return self
 
     def redis_options(self, store: str) -> "RedisOptions":
         """For the store of that name, which gets a part of the key space of its own."""

@@ -84,7 +84,8 @@ def test_over_mutual_tls_only_who_shows_a_certificate_is_answered(tmp_path: Path
         url = f"redis://127.0.0.1:{port}/0"
         known = {"tls_ca": authority.file, "tls_certificate": shown.certificate, "tls_key": shown.key}
         check(options(server, url=url, **known))
-        for missing in ({"tls_certificate": None}, {"tls_ca": stranger.file}, {"tls_ca": None}):
+        wrong = ({"tls_certificate": None}, {"tls_ca": stranger.file}, {"tls_ca": None}, {"tls_ca": tmp_path / "none"})
+        for missing in wrong:
             with pytest.raises(RedisUnfitError):
                 check(options(server, url=url, **{**known, **missing}))
 
@@ -102,3 +103,16 @@ def test_a_url_with_a_password_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsError, match="without user and password") as raised:
         load(RedisSettings, {"REDIS_URL": url})
     assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "complaint"),
+    [
+        ({"REDIS_TLS_CA": "/ca", "REDIS_TLS_KEY": "/key"}, "set both, or none"),
+        ({"REDIS_TLS_CERTIFICATE": "/cert", "REDIS_TLS_KEY": "/key"}, "set REDIS_TLS_CA too, or rediss://"),
+        ({"REDIS_TLS_CA": "/ca", "REDIS_URL": "unix:///r.sock"}, "a unix:// socket has no TLS"),
+    ],
+)
+def test_half_a_set_of_files_is_refused(environment: dict[str, str], complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        load(RedisSettings, environment)
