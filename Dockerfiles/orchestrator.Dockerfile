@@ -8,16 +8,20 @@
 # BASE: a Debian with Python 3.11 or newer and its venv.
 ARG BASE=python:3.11-slim
 
+# What is to be installed, apart: dependencies are installed anew only when these lines have changed.
+FROM ${BASE} AS requirements
+WORKDIR /requirements
+COPY pyproject.toml Dockerfiles/requirements.py ./
+RUN python3 requirements.py orchestrator < pyproject.toml > requirements.txt
+
 FROM ${BASE} AS build
 # pip's own variables, for a mirror of PyPI and for the authority that signs it.
 ARG PIP_INDEX_URL
 ARG PIP_CERT
 WORKDIR /build
 RUN python3 -m venv /opt/homepage
-# First what changes seldom: a change of code does not install the dependencies anew.
-COPY pyproject.toml Dockerfiles/requirements.py ./
-RUN python3 requirements.py orchestrator < pyproject.toml > requirements.txt \
-    && /opt/homepage/bin/pip install --no-cache-dir --requirement requirements.txt
+COPY --from=requirements /requirements/requirements.txt ./
+RUN /opt/homepage/bin/pip install --no-cache-dir --requirement requirements.txt
 COPY . .
 RUN /opt/homepage/bin/pip install --no-cache-dir --no-deps . \
     && /opt/homepage/bin/pip uninstall --yes pip setuptools

@@ -8,6 +8,12 @@
 # BASE: a Debian with Python 3.11 or newer and its venv. PyTorch brings CUDA itself, so it is the same for both.
 ARG BASE=python:3.11-slim
 
+# What is to be installed, apart: dependencies are installed anew only when these lines have changed.
+FROM ${BASE} AS requirements
+WORKDIR /requirements
+COPY pyproject.toml Dockerfiles/requirements.py ./
+RUN python3 requirements.py ranker < pyproject.toml > requirements.txt
+
 FROM ${BASE} AS build
 # pip's own variables, for a mirror of PyPI and for the authority that signs it.
 ARG PIP_INDEX_URL
@@ -16,10 +22,8 @@ ARG PIP_CERT
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /build
 RUN python3 -m venv /opt/homepage
-# First what changes seldom: a change of code does not install the dependencies anew.
-COPY pyproject.toml Dockerfiles/requirements.py ./
-RUN python3 requirements.py ranker < pyproject.toml > requirements.txt \
-    && /opt/homepage/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "$(grep ^torch requirements.txt)" \
+COPY --from=requirements /requirements/requirements.txt ./
+RUN /opt/homepage/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "$(grep ^torch requirements.txt)" \
     && /opt/homepage/bin/pip install --no-cache-dir --requirement requirements.txt
 COPY . .
 RUN /opt/homepage/bin/pip install --no-cache-dir --no-deps . \

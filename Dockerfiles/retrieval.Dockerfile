@@ -8,6 +8,12 @@
 # BASE: a Debian with Python 3.11 or newer, its venv and, for hnswlib, its headers.
 ARG BASE=python:3.11-slim
 
+# What is to be installed, apart: dependencies are installed anew only when these lines have changed.
+FROM ${BASE} AS requirements
+WORKDIR /requirements
+COPY pyproject.toml Dockerfiles/requirements.py ./
+RUN python3 requirements.py retrieval < pyproject.toml > requirements.txt
+
 FROM ${BASE} AS build
 # pip's own variables, for a mirror of PyPI and for the authority that signs it.
 ARG PIP_INDEX_URL
@@ -19,10 +25,8 @@ ARG MARCH=x86-64-v3
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 RUN python3 -m venv /opt/homepage
-# First what changes seldom: a change of code does not install the dependencies anew.
-COPY pyproject.toml Dockerfiles/requirements.py ./
-RUN python3 requirements.py retrieval < pyproject.toml > requirements.txt \
-    && HNSWLIB_NO_NATIVE=1 CFLAGS="-march=${MARCH}" CXXFLAGS="-march=${MARCH}" \
+COPY --from=requirements /requirements/requirements.txt ./
+RUN HNSWLIB_NO_NATIVE=1 CFLAGS="-march=${MARCH}" CXXFLAGS="-march=${MARCH}" \
     /opt/homepage/bin/pip install --no-cache-dir --requirement requirements.txt
 COPY . .
 RUN /opt/homepage/bin/pip install --no-cache-dir --no-deps . \

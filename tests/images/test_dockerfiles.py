@@ -11,7 +11,7 @@ from tests.images.as_podman import as_podman
 from tests.k8s.manifests import K8S, SETTINGS, bases, kustomize, render
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = 2
+STAGES = 3
 
 
 def dockerfile(service: str) -> str:
