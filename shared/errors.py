@@ -23,7 +23,7 @@ class Reason(enum.StrEnum):
     NOTHING_TO_SHOW = enum.auto()
     """There is no item at all that could be put on a page."""
     STORE_UNAVAILABLE = enum.auto()
-    """The store refused; nothing was written."""
+    """The store refused, or did not confirm: nothing was half written, and sending it again is safe."""
     NOT_READY = enum.auto()
     """The service is still warming up, or is going down."""
     DEADLINE_TOO_SHORT = enum.auto()

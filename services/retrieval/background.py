@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from shared.errors import Reason, ServiceError
 from shared.logs import FIELDS
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,10 @@ class Background:
 
     async def _pause_after(self, error: Exception) -> None:
         fields = {"task": self._name}
-        if not isinstance(error, UpstreamError):
+        if isinstance(error, ServiceError) and error.reason is Reason.STORE_UNAVAILABLE:
+            if self._failures == 0:
+                log.warning("waiting for the store", extra={FIELDS: fields})
+        elif not isinstance(error, UpstreamError):
             log.error("background step failed", exc_info=error, extra={FIELDS: fields})
         elif not error.passing:
             log.error("another service refused", extra={FIELDS: {**fields, "status": error.status}})

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from services.retrieval.index import InvalidVectorError
 from services.retrieval.items import Item
-from services.retrieval.library import Library, LibraryWriter
+from services.retrieval.library import Library
+from services.retrieval.library_writer import LibraryWriter
 from services.retrieval.store import StoredVector, Vector
 from shared.logs import FIELDS
 
@@ -63,6 +64,7 @@ class Embedder:
 
     async def step(self) -> bool:
         """Embeds one batch, or asks for the version when that is due; True when there may be more to do."""
+        await self._writer.follow()  # others may have embedded what waits here
         batch = self._library.pending(self._batch_size)
         if not batch and self._monotonic() - self._version_seen_at >= self._options.version_check_s:
             probe = self._library.any_item()

@@ -1,21 +1,22 @@
 """The library: what is on disk, and the snapshot of it in memory that every read uses.
 
 Whatever changes it is written first and becomes visible after, as a new snapshot put in place of the old one by one
-assignment. Changes must run one after the other in one thread; reads of `snapshot` need no lock.
+assignment. Changes must run one after the other in one thread; reads of `snapshot` need no lock. Where replicas share a
+store, each change first takes over what the others have changed, and `follow` does just that.
 
 When the embedding model changes, the index in use goes on serving while its successor fills; the successor takes over
 when it has every item and its graph, because vectors of different models must not be compared.
 """
 
 import logging
+import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
-from services.retrieval.background import Background, Worker
 from services.retrieval.catalogue import ABSENT, Catalogue, Floats, Rows
 from services.retrieval.graph_builder import Build, caught_up
 from services.retrieval.index import IndexEntry, VectorIndex, fingerprint, unit_vectors
@@ -52,25 +53,22 @@ class Status:
 
 
 class Library:
-    """See the module. `half_life_s`: of popularity, in seconds."""
+    """See the module. `half_life_s`: of popularity, in seconds. `shuffle`: lets replicas embed different items."""
 
-    def __init__(self, store: LibraryStore, half_life_s: float) -> None:
+    def __init__(self, store: LibraryStore, half_life_s: float, shuffle: random.Random | None = None) -> None:
         self._store = store
         self._half_life_s = half_life_s
+        self._shuffle = shuffle
         self._tallies: dict[str, Tally] = {}
         self._look_through_at = _LEAST_TALLIES
-        self._progress = Progress()
+        self.progress = Progress()
+        """How far the event log has been counted; replaced as a whole."""
         self._successor: VectorIndex | None = None
         self._refused: dict[str, str] = {}
         catalogue = Catalogue.empty()
         self.snapshot = Snapshot(catalogue, VectorIndex.empty(), Popularity(np.zeros(0), catalogue))
 
     # Reads: from any thread.
-
-    @property
-    def cursor(self) -> str:
-        """Where counting of the event log goes on."""
-        return self._progress.cursor
 
     def status(self) -> Status:
         """How far it has come."""
@@ -81,13 +79,16 @@ class Library:
             pending=len(_without_vector(snapshot.catalogue, target)),
             index_version=snapshot.index.version,
             embedding_version=snapshot.index.embedding_version,
-            counted_events=self._progress.counted,
+            counted_events=self.progress.counted,
         )
 
     def pending(self, most: int) -> tuple[Item, ...]:
         """At most `most` items that wait for their vector; those that the model refused are left out."""
         catalogue = self.snapshot.catalogue
-        items = (catalogue.items[row] for row in _without_vector(catalogue, self._target))
+        rows = _without_vector(catalogue, self._target)
+        if self._shuffle is not None and len(rows):
+            rows = np.roll(rows, self._shuffle.randrange(len(rows)))
+        items = (catalogue.items[row] for row in rows)
         waiting = (item for item in items if item is not None and self._refused.get(item.item_id) != item.revision)
         return tuple(islice(waiting, most))
 
@@ -111,7 +112,7 @@ class Library:
     def open(self) -> None:
         """Loads everything from the store. Raises StoreOpenError."""
         self._store.open()
-        self._progress = self._store.progress()
+        self.progress = self._store.progress()
         self._tallies = dict(self._store.tallies())
         catalogue = Catalogue.empty().with_items(list(self._store.items()))
         vectors = [vector for vector in self._store.vectors() if _is_current(catalogue, vector)]
@@ -130,12 +131,30 @@ class Library:
         """Closes the store."""
         self._store.close()
 
+    def follow(self) -> None:
+        """Takes over all that others have changed at a shared store.
+
+        Raises:
+            ServiceError: STORE_UNAVAILABLE.
+        """
+        while changes := self._store.changes():
+            self._show_items(changes.items)
+            self._show_without(changes.deleted)
+            self._show_counts(changes.tallies, changes.faded, changes.progress)
+            by_version: dict[str, list[StoredVector]] = {}
+            for vector in changes.vectors:
+                by_version.setdefault(vector.embedding_version, []).append(vector)
+            for version, vectors in by_version.items():
+                if missing := self._missing(vectors):
+                    self._show_vectors(version, missing)
+
     def put(self, items: Sequence[Item]) -> PutResult:
         """Adds or replaces items, all of them or none; of equal ids the last counts.
 
         Raises:
             ServiceError: STORE_UNAVAILABLE.
         """
+        self.follow()
         before = self.snapshot.catalogue
         changed: dict[str, Item] = {}
         stored = 0
@@ -145,10 +164,15 @@ class Library:
                 stored += 1
         if changed:
             self._store.put_items(list(changed.values()))
-            self._replace(before, list(changed.values()))
+            self._show_items(list(changed.values()))
         return PutResult(stored, len(items) - stored)
 
-    def _replace(self, before: Catalogue, items: list[Item]) -> None:
+    def _show_items(self, items: Sequence[Item]) -> None:
+        """Of distinct ids; what is here already in the same form stays the same object."""
+        before = self.snapshot.catalogue
+        items = [item for item in items if before.find(item.item_id) != item]
+        if not items:
+            return
         new_texts = [item for item in items if (old := before.find(item.item_id)) and old.revision != item.revision]
         outdated = before.rows_of(item.item_id for item in new_texts)
         catalogue = before.with_items(items)
@@ -165,15 +189,22 @@ class Library:
         Raises:
             ServiceError: STORE_UNAVAILABLE.
         """
-        before = self.snapshot.catalogue
-        there = [item_id for item_id in dict.fromkeys(item_ids) if before.find(item_id) is not None]
+        self.follow()
+        catalogue = self.snapshot.catalogue
+        there = [item_id for item_id in dict.fromkeys(item_ids) if catalogue.find(item_id) is not None]
         if there:
             self._store.delete_items(there)
-            for item_id in there:
-                self._refused.pop(item_id, None)
-            rows = before.rows_of(there)
-            self._publish(before.without(there), rows, self.snapshot.popularity.log_weights)
+            self._show_without(there)
         return len(there)
+
+    def _show_without(self, item_ids: Sequence[str]) -> None:
+        before = self.snapshot.catalogue
+        there = [item_id for item_id in item_ids if before.find(item_id) is not None]
+        if not there:
+            return
+        for item_id in there:
+            self._refused.pop(item_id, None)
+        self._publish(before.without(there), before.rows_of(there), self.snapshot.popularity.log_weights)
 
     def _publish(self, catalogue: Catalogue, outdated: Rows, log_weights: Floats) -> None:
         """Shows new items; the vectors of `outdated` rows are no longer theirs."""
@@ -194,16 +225,26 @@ class Library:
         """
         if not vectors:
             return
-        version, catalogue = vectors[0].embedding_version, self.snapshot.catalogue
-        index = self._index_for(version)
-        unit_vectors([vector.values for vector in vectors], index.storage.vectors.shape[1])
-        current = [vector for vector in vectors if _is_current(catalogue, vector)]
-        missing = [v for v in current if index.slots(catalogue.rows_of([v.item_id]))[0] < 0]
+        self.follow()
+        version = vectors[0].embedding_version
+        unit_vectors([vector.values for vector in vectors], self._index_for(version).storage.vectors.shape[1])
+        missing = self._missing(vectors)
         if missing:
             self._store.put_vectors(missing)
+        self._show_vectors(version, missing)
+
+    def _missing(self, vectors: Sequence[StoredVector]) -> list[StoredVector]:
+        """Those of one embedding version that belong to the items here and that the index does not have yet."""
+        catalogue = self.snapshot.catalogue
+        index = self._index_for(vectors[0].embedding_version)
+        current = [vector for vector in vectors if _is_current(catalogue, vector)]
+        return [vector for vector in current if index.slots(catalogue.rows_of([vector.item_id]))[0] < 0]
+
+    def _show_vectors(self, version: str, missing: Sequence[StoredVector]) -> None:
+        index = self._index_for(version)
         if index not in (self.snapshot.index, self._successor):
             self._refused.clear()
-        index = index.with_vectors(_entries(catalogue, missing))
+        index = index.with_vectors(_entries(self.snapshot.catalogue, missing))
         serving = self.snapshot.index
         if index.embedding_version == serving.embedding_version or not len(serving):
             self._successor = None
@@ -226,38 +267,49 @@ class Library:
             self._successor = renewed
             self._let_succeed()
 
-    def count(self, page: EventPage) -> None:
-        """Counts events for good, together with the cursor behind them.
+    def count(self, page: EventPage, after: Progress) -> Progress:
+        """Counts events for good, together with the cursor behind them. Returns how far that is.
+
+        `after`: the progress from which the page goes on.
 
         Raises:
+            CountsMovedError: another replica has counted meanwhile; the page is not.
             ServiceError: STORE_UNAVAILABLE.
         """
+        self.follow()
         tallies: dict[str, Tally] = {}
         for event in page.events:
             before = tallies.get(event.item_id) or self._tallies.get(event.item_id)
             tallies[event.item_id] = counted(before, event, self._half_life_s)
         gone = self._faded(tallies.keys())
-        progress = Progress(page.next_cursor, self._progress.counted + len(page.events))
-        self._store.put_counts(tallies, progress, gone)
-        self._progress = progress
+        progress = replace(after, cursor=page.next_cursor, counted=after.counted + len(page.events))
+        self._store.put_counts(tallies, progress, after, gone)
+        self._show_counts(tallies, gone, progress)
+        return progress
+
+    def forget_counts(self, after: Progress) -> None:
+        """Counting begins anew, from no sums and no cursor. `after` and errors as for `count`."""
+        self.follow()
+        self._begin_counts_anew(self._store.forget_counts(after))
+
+    def _show_counts(self, tallies: Mapping[str, Tally], gone: Collection[str], progress: Progress) -> None:
+        if progress.generation != self.progress.generation:
+            self._begin_counts_anew(progress)
+        self.progress = progress
+        if not tallies and not gone:
+            return
         self._tallies.update(tallies)
         for item_id in gone:
-            del self._tallies[item_id]
+            self._tallies.pop(item_id, None)
         catalogue = self.snapshot.catalogue
         weights = self.snapshot.popularity.log_weights.copy()
-        for item_id, tally in tallies.items():
+        for item_id in (*tallies, *gone):
             if (row := catalogue.row(item_id)) != ABSENT:
-                weights[row] = log_weight(tally, self._half_life_s)
+                weights[row] = log_weight(self._tallies.get(item_id), self._half_life_s)
         self._show_popularity(weights)
 
-    def forget_counts(self) -> None:
-        """Counting begins anew, from no sums and no cursor.
-
-        Raises:
-            ServiceError: STORE_UNAVAILABLE.
-        """
-        self._store.forget_counts()
-        self._progress = Progress()
+    def _begin_counts_anew(self, progress: Progress) -> None:
+        self.progress = progress
         self._tallies.clear()
         self._show_popularity(np.full(self.snapshot.catalogue.rows, -np.inf))
 
@@ -291,58 +343,6 @@ class Library:
         self.snapshot = replace(self.snapshot, index=successor)
         self._successor = None
         log.info("new embedding version", extra={FIELDS: {"embedding_version": successor.embedding_version}})
-
-
-class LibraryWriter:
-    """Changes a library in its own thread, one change after the other, and wakes whoever has work by it."""
-
-    def __init__(self, library: Library, worker: Worker) -> None:
-        self._library = library
-        self._worker = worker
-        self.wakes: Sequence[Background] = ()
-
-    @property
-    def cursor(self) -> str:
-        """See Library.cursor."""
-        return self._library.cursor
-
-    async def put(self, items: Sequence[Item]) -> PutResult:
-        """See Library.put."""
-        result = await self._worker.run(self._library.put, items)
-        self._wake()
-        return result
-
-    async def delete(self, item_ids: Sequence[str]) -> int:
-        """See Library.delete."""
-        deleted = await self._worker.run(self._library.delete, item_ids)
-        self._wake()
-        return deleted
-
-    async def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
-        """See Library.put_vectors."""
-        await self._worker.run(self._library.put_vectors, vectors)
-        self._wake()
-
-    async def refuse(self, item: Item) -> None:
-        """See Library.refuse."""
-        await self._worker.run(self._library.refuse, item)
-        self._wake()
-
-    async def count(self, page: EventPage) -> None:
-        """See Library.count."""
-        await self._worker.run(self._library.count, page)
-
-    async def forget_counts(self) -> None:
-        """See Library.forget_counts."""
-        await self._worker.run(self._library.forget_counts)
-
-    async def adopt(self, build: Build) -> None:
-        """See Library.adopt."""
-        await self._worker.run(self._library.adopt, build)
-
-    def _wake(self) -> None:
-        for task in self.wakes:
-            task.wake()
 
 
 def _without_vector(catalogue: Catalogue, index: VectorIndex) -> Rows:

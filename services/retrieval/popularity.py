@@ -17,7 +17,7 @@ import numpy as np
 
 from services.retrieval.behaviour import CountedEvent
 from services.retrieval.catalogue import Catalogue, Floats, Mask, Rows
-from services.retrieval.store import Tally
+from services.retrieval.store import CountsMovedError, Progress, Tally
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +96,16 @@ class Counts(Protocol):
     """The library as far as counting goes."""
 
     @property
-    def cursor(self) -> str:
-        """See Library.cursor."""
+    def progress(self) -> Progress:
+        """See Library.progress."""
 
-    async def count(self, page: EventPage) -> None:
+    async def follow(self) -> None:
+        """See Library.follow."""
+
+    async def count(self, page: EventPage, after: Progress) -> Progress:
         """See Library.count."""
 
-    async def forget_counts(self) -> None:
+    async def forget_counts(self, after: Progress) -> None:
         """See Library.forget_counts."""
 
 
@@ -115,18 +118,24 @@ class EventCounter:
 
     async def step(self) -> bool:
         """Counts what is new, page by page, each page for good before the next; True when it has to start over."""
-        cursor = self._counts.cursor
+        await self._counts.follow()
+        at = self._counts.progress
         try:
-            async with aclosing(self._source.read(cursor)) as pages:
+            return await self._count_from(at)
+        except CountsMovedError:
+            return False  # another replica is at it, and what it leaves is there at the next look
+
+    async def _count_from(self, at: Progress) -> bool:
+        try:
+            async with aclosing(self._source.read(at.cursor)) as pages:
                 async for page in pages:
-                    if page.events or page.next_cursor != cursor:
-                        await self._counts.count(page)
-                        cursor = page.next_cursor
+                    if page.events or page.next_cursor != at.cursor:
+                        at = await self._counts.count(page, at)
         except UnknownCursorError:
-            if not self._counts.cursor:
+            if not at.cursor:
                 raise
             # The events of the new log are new facts; the sums of the lost one have nothing to do with them.
-            await self._counts.forget_counts()
+            await self._counts.forget_counts(at)
             log.warning("the event log is another one now: counting popularity from its beginning")
             return True
         return False

@@ -1,10 +1,12 @@
 """Wires the parts of the retrieval service.
 
 Three kinds of thread beside the event loop: one that changes the library, a few that read it, one that builds graphs.
-Three tasks on the loop keep the library up to date: vectors from the ranker, popularity from the event log, graphs.
+Tasks on the loop keep the library up to date: vectors from the ranker, popularity from the event log, graphs; and,
+where replicas share it, what the others have changed.
 Ready as soon as the library is in memory; vectors without a graph are searched exactly meanwhile.
 """
 
+import random
 import threading
 
 import grpc
@@ -14,7 +16,8 @@ from services.retrieval.background import Background, Pace, Worker
 from services.retrieval.embedder import Embedder, EmbedderOptions
 from services.retrieval.graph_builder import Build, GraphKeeper, build_graph
 from services.retrieval.index import VectorIndex
-from services.retrieval.library import Library, LibraryWriter
+from services.retrieval.library import Library
+from services.retrieval.library_writer import LibraryWriter
 from services.retrieval.popularity import EventCounter
 from services.retrieval.retrieve import Retriever
 from services.retrieval.servicer import RetrievalServicer
@@ -39,7 +42,7 @@ class RetrievalService:
         self._stopping = threading.Event()
         self._channels: list[grpc.aio.Channel] = []
         self._tasks: list[Background] = []
-        self.library = Library(SqliteStore(settings.database), settings.popularity_half_life_s)
+        self.library = _library(runtime, settings)
         self._writer = LibraryWriter(self.library, self._writing)
         retriever = Retriever(settings.freshness_half_life_s, runtime.clock.monotonic)
         self._servicer = RetrievalServicer(self.library, self._writer, self._reading, retriever, runtime)
@@ -52,8 +55,8 @@ class RetrievalService:
         """Loads the library, then begins to keep it up to date."""
         await self._writing.run(self.library.open)
         _show(self.library, self._runtime.metrics)
-        self._tasks = [self._embedding(), self._counting(), self._graph_keeping()]
-        self.embedding, self.counting, self.graph_keeping = self._tasks
+        self._tasks = [self._embedding(), self._counting(), self._graph_keeping(), self._following()]
+        self.embedding, self.counting, self.graph_keeping, self.following = self._tasks
         self._writer.wakes = (self.embedding, self.graph_keeping)
         for task in self._tasks:
             task.start()
@@ -90,6 +93,14 @@ class RetrievalService:
         keeper = GraphKeeper(self.library.stale_index, self._build, self._writer.adopt)
         return Background("graph keeping", keeper.step, self._pace(None))
 
+    def _following(self) -> Background:
+        interval_s = self._settings.follow_interval_s if self._settings.store == "redis" else None
+        return Background("following", self._follow, self._pace(interval_s))
+
+    async def _follow(self) -> bool:
+        await self._writer.follow()
+        return False
+
     async def _build(self, index: VectorIndex) -> Build:
         return await self._building.run(build_graph, index, self._settings.graph_threads, self._stopping.is_set)
 
@@ -100,6 +111,16 @@ class RetrievalService:
         channel = self._runtime.channel(address)
         self._channels.append(channel)
         return channel
+
+
+def _library(runtime: Runtime, settings: RetrievalSettings) -> Library:
+    half_life_s = settings.popularity_half_life_s
+    if settings.store == "redis":
+        # Not above: redis-py takes a third of a second to import, and most processes do without.
+        from services.retrieval.redis_store import RedisStore
+
+        return Library(RedisStore(settings.redis_options("library"), runtime.ids), half_life_s, random.Random())
+    return Library(SqliteStore(settings.database), half_life_s)
 
 
 def _show(library: Library, metrics: Metrics) -> None:

@@ -10,7 +10,8 @@ import grpc
 from homepage.retrieval.v1 import retrieval_pb2, retrieval_pb2_grpc
 
 from services.retrieval.background import Worker
-from services.retrieval.library import Library, LibraryWriter
+from services.retrieval.library import Library
+from services.retrieval.library_writer import LibraryWriter
 from services.retrieval.retrieve import Retriever
 from services.retrieval.translation import MessageCache, check_ids, to_items, to_query, to_response
 from shared.metrics import SOURCE_FOUND, SOURCE_SECONDS

@@ -1,6 +1,5 @@
 """The library in one SQLite file, in WAL mode with synchronous=FULL: a commit survives power loss."""
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from services.retrieval.items import Item, Moderation, Price
-from services.retrieval.store import Progress, StoredVector, StoreOpenError, Tally
+from services.retrieval.items import Item
+from services.retrieval.payloads import FLOATS, item_from_json, item_to_json
+from services.retrieval.store import CountsMovedError, Progress, StoredVector, StoreOpenError, Tally
 from shared.errors import Reason, ServiceError
 
 SCHEMA_VERSION = 1
@@ -25,7 +25,6 @@ CREATE TABLE progress (
 );
 INSERT INTO progress VALUES (1, '', 0);
 """
-_FLOATS = np.dtype("<f4")
 
 
 class SqliteStore:
@@ -72,13 +71,13 @@ class SqliteStore:
     def items(self) -> Iterator[Item]:
         """See LibraryStore."""
         for item_id, body in self._open.execute("SELECT item_id, body FROM items ORDER BY item_id"):
-            yield _decode(item_id, body)
+            yield item_from_json(item_id, body)
 
     def vectors(self) -> Iterator[StoredVector]:
         """See LibraryStore."""
         query = "SELECT item_id, revision, embedding_version, vector FROM vectors ORDER BY item_id"
         for item_id, revision, version, blob in self._open.execute(query):
-            yield StoredVector(item_id, revision, version, np.frombuffer(blob, _FLOATS))
+            yield StoredVector(item_id, revision, version, np.frombuffer(blob, FLOATS))
 
     def tallies(self) -> Iterator[tuple[str, Tally]]:
         """See LibraryStore."""
@@ -92,7 +91,7 @@ class SqliteStore:
     def put_items(self, items: Sequence[Item]) -> None:
         """See LibraryStore."""
         with self._transaction() as connection:
-            rows = ((item.item_id, _encode(item)) for item in items)
+            rows = ((item.item_id, item_to_json(item)) for item in items)
             connection.executemany("INSERT OR REPLACE INTO items VALUES (?, ?)", rows)
 
     def delete_items(self, item_ids: Sequence[str]) -> None:
@@ -106,24 +105,36 @@ class SqliteStore:
         """See LibraryStore."""
         with self._transaction() as connection:
             rows = (
-                (v.item_id, v.revision, v.embedding_version, v.values.size, v.values.astype(_FLOATS).tobytes())
+                (v.item_id, v.revision, v.embedding_version, v.values.size, v.values.astype(FLOATS).tobytes())
                 for v in vectors
             )
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", rows)
 
-    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress, faded: Collection[str] = ()) -> None:
+    def put_counts(
+        self, tallies: Mapping[str, Tally], progress: Progress, after: Progress, faded: Collection[str] = ()
+    ) -> None:
         """See LibraryStore."""
         with self._transaction() as connection:
+            self._expect(after)
             rows = ((id_, t.total, t.as_of) for id_, t in tallies.items())
             connection.executemany("INSERT OR REPLACE INTO popularity VALUES (?, ?, ?)", rows)
             connection.executemany("DELETE FROM popularity WHERE item_id = ?", ((item_id,) for item_id in faded))
             connection.execute("UPDATE progress SET cursor = ?, counted = ?", (progress.cursor, progress.counted))
 
-    def forget_counts(self) -> None:
+    def forget_counts(self, after: Progress) -> Progress:
         """See LibraryStore."""
         with self._transaction() as connection:
+            self._expect(after)
             connection.execute("DELETE FROM popularity")
             connection.execute("UPDATE progress SET cursor = '', counted = 0")
+        return Progress()
+
+    def changes(self) -> None:
+        """None: nobody else writes to the file."""
+
+    def _expect(self, progress: Progress) -> None:
+        if self.progress() != progress:
+            raise CountsMovedError
 
     @property
     def _open(self) -> sqlite3.Connection:
@@ -148,41 +159,3 @@ class SqliteStore:
         except sqlite3.OperationalError as error:
             message = "the library's store refused the change; nothing was written"
             raise ServiceError(Reason.STORE_UNAVAILABLE, message, retry_after_s=1.0) from error
-
-
-_PLAIN = (
-    "title",
-    "summary",
-    "category",
-    "tags",
-    "publisher",
-    "published_at",
-    "domain",
-    "language",
-    "duration_s",
-    "url",
-    "image_url",
-    "unavailable",
-    "expires_at",
-)
-
-
-def _encode(item: Item) -> str:
-    body = {name: value for name in _PLAIN if _says_something(value := getattr(item, name))}
-    if item.price is not None:
-        body["price"] = [item.price.currency_code, item.price.micros]
-    body["moderation"] = int(item.moderation)
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-
-
-def _says_something(value: object) -> bool:
-    """False for the defaults of Item, which need not be kept; 0.0 is a time like any other."""
-    return value is not None and value is not False and value not in ("", ())
-
-
-def _decode(item_id: str, body: str) -> Item:
-    fields = json.loads(body)
-    price = Price(*fields.pop("price")) if "price" in fields else None
-    moderation = Moderation(fields.pop("moderation"))
-    tags = tuple(fields.pop("tags", ()))
-    return Item(item_id, price=price, moderation=moderation, tags=tags, **fields)

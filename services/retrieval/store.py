@@ -1,7 +1,7 @@
 """The durable form of the library: what must survive a restart, and nothing that can be derived from it.
 
 A store is used from one thread. Every method that changes something returns only when the change is on disk, and
-does all of it or nothing.
+does all of it or nothing. Several processes may share a store that says what the others have changed: `changes`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -41,6 +41,29 @@ class Progress:
 
     cursor: str = ""
     counted: int = 0
+    generation: int = 0
+    """How often counting has begun anew, where a store is shared; sums of different generations never meet."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """What has become of all that was changed at a shared store since the last look.
+
+    Items come before their vectors. Sums and progress belong together once there are no further changes.
+    """
+
+    items: Sequence[Item]
+    deleted: Sequence[str]
+    """Ids of items that have gone with their vectors."""
+    vectors: Sequence[StoredVector]
+    tallies: Mapping[str, Tally]
+    faded: Collection[str]
+    progress: Progress
+    """Of another generation than before: all earlier sums are gone."""
+
+
+class CountsMovedError(Exception):
+    """Another process has counted on, or anew, meanwhile: what was to be written does not follow; nothing was."""
 
 
 class StoreOpenError(StartError):
@@ -75,10 +98,24 @@ class LibraryStore(Protocol):
         """Removes items and their vectors; popularity stays, as an item may come back."""
 
     def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
-        """Adds or replaces vectors."""
+        """Adds or replaces vectors; a shared store leaves out those of texts that are not the items' any more."""
 
-    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress, faded: Collection[str] = ()) -> None:
-        """Adds or replaces sums together with the cursor behind them, so that no event counts twice; drops `faded`."""
+    def put_counts(
+        self, tallies: Mapping[str, Tally], progress: Progress, after: Progress, faded: Collection[str] = ()
+    ) -> None:
+        """Adds or replaces sums together with the cursor behind them, so that no event counts twice; drops `faded`.
 
-    def forget_counts(self) -> None:
-        """Drops all sums together with the cursor: the next event is the first of a log."""
+        `after`: the progress that this goes on from; raises CountsMovedError when it is no longer the present one.
+        """
+
+    def forget_counts(self, after: Progress) -> Progress:
+        """Drops all sums together with the cursor, so that the next event is the first of a log; returns the new start.
+
+        `after`: as for `put_counts`.
+        """
+
+    def changes(self) -> Changes | None:
+        """What others have changed since the last look, or since it was opened: a piece at a time, None = no more.
+
+        Own changes may be among it. A change whose outcome was not known is there if it was written.
+        """

@@ -21,6 +21,7 @@ from shared.clock import ManualClock
 from shared.errors import Reason, ServiceError
 from shared.server import Runtime, ServiceHost
 from shared.timestamps import to_timestamp
+from tests.redis_server import RedisServer
 
 NOW = 1_750_000_000.0
 DIMENSIONS = 64
@@ -131,6 +132,10 @@ class Retrieval:
         """Returns when the event log has been counted to its end."""
         await asyncio.wait_for(self.service.counting.idle(), 20)
 
+    async def followed(self) -> None:
+        """Returns when everything that others changed so far has been taken over."""
+        await asyncio.wait_for(self.service.following.idle(), 20)
+
     async def graphs_built(self) -> None:
         """Returns when no index waits for its graph."""
         await asyncio.wait_for(self.service.graph_keeping.idle(), 60)
@@ -216,6 +221,17 @@ async def start_retrieval(
         return Retrieval(service, host, stub, runtime)
 
     return start
+
+
+@pytest.fixture
+def shared(redis_server: RedisServer, tmp_path: Path) -> dict[str, Any]:
+    """`await start_retrieval(**shared)`: replicas with one library in Redis, which follow when they are told to."""
+    return {
+        "store": "redis",
+        "redis_url": redis_server.url,
+        "redis_key_prefix": f"{tmp_path}:",
+        "follow_interval_s": 60,
+    }
 
 
 @pytest.fixture

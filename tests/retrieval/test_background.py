@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from services.retrieval.background import Background, Pace, UpstreamError
+from shared.errors import Reason, ServiceError
 from shared.logs import FIELDS
 
 
@@ -70,3 +71,18 @@ async def test_a_service_that_is_away_is_logged_once_and_one_that_refuses_each_t
         (logging.ERROR, {"task": "test", "status": "UNIMPLEMENTED"}),
         (logging.ERROR, {"task": "test", "status": "UNIMPLEMENTED"}),
     ]
+
+
+async def test_a_store_that_is_away_is_logged_once_and_without_a_stack(caplog: pytest.LogCaptureFixture) -> None:
+    outcomes = [ServiceError(Reason.STORE_UNAVAILABLE, "away")] * 3
+
+    async def step() -> bool:
+        if outcomes:
+            raise outcomes.pop()
+        return False
+
+    background = Background("test", step, Pace(None, 0.001, 0.002))
+    background.start()
+    await asyncio.wait_for(background.idle(), 10)
+    await background.stop()
+    assert [(record.levelno, record.exc_info) for record in caplog.records] == [(logging.WARNING, None)]

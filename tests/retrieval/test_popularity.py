@@ -63,10 +63,10 @@ def test_sums_of_items_that_never_came_are_dropped_once_they_have_faded(tmp_path
     library = Library(store, 86_400.0)
     library.open()
     library.put([Item("here", "t"), Item("other", "t")])
-    library.count(EventPage((CountedEvent("here", 1.0, NOW),), "c"))
+    at = library.count(EventPage((CountedEvent("here", 1.0, NOW),), "c"), library.progress)
     for day in range(1, 41):
         events = [CountedEvent(f"{day}/{n}", 1.0, NOW + day * 86_400.0) for n in range(2000)]
-        library.count(EventPage(tuple(events), f"c{day}"))
+        at = library.count(EventPage(tuple(events), f"c{day}"), at)
     assert library.status().counted_events == 1 + 40 * 2000
     stored = dict(store.tallies())
     assert len(stored) < 2 * 11 * 2000

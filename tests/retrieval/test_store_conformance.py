@@ -2,15 +2,20 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.retrieval.items import Item, Moderation, Price
-from services.retrieval.sqlite_store import SCHEMA_VERSION, SqliteStore
-from services.retrieval.store import LibraryStore, Progress, StoredVector, StoreOpenError, Tally
+from services.retrieval.redis_store import RedisStore
+from services.retrieval.sqlite_store import SqliteStore
+from services.retrieval.store import CountsMovedError, LibraryStore, Progress, StoredVector, Tally, Vector
 from shared.errors import Reason, ServiceError
+from shared.ids import random_ids
+from shared.redis_settings import RedisOptions
+from tests.redis_server import RedisServer
 
 FULL = Item(
     item_id="é/full",
@@ -34,15 +39,18 @@ FULL = Item(
 Reopen = Callable[[], LibraryStore]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "redis"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """Opens the test's store, after closing it where it is open."""
     opened: list[LibraryStore] = []
+    server: RedisServer | None = request.getfixturevalue("redis_server") if request.param == "redis" else None
 
     def open_() -> LibraryStore:
         for store in opened:
             store.close()
-        store = SqliteStore(tmp_path / "folder" / "library.db")
+        store: LibraryStore = SqliteStore(tmp_path / "folder" / "library.db")
+        if server is not None:
+            store = RedisStore(RedisOptions(server.url, f"{tmp_path}:"), random_ids())
         store.open()
         opened.append(store)
         return store
@@ -56,11 +64,13 @@ def test_a_new_store_is_empty(reopen: Reopen) -> None:
     store = reopen()
     assert (list(store.items()), list(store.vectors()), list(store.tallies())) == ([], [], [])
     assert store.progress() == Progress("", 0)
+    assert store.changes() is None
 
 
-def test_items_survive_with_every_field(reopen: Reopen) -> None:
-    reopen().put_items([FULL, Item("b", "plain")])
-    assert list(reopen().items()) == [Item("b", "plain"), FULL]
+def test_items_survive_with_every_field_in_the_order_of_their_ids(reopen: Reopen) -> None:
+    plain = [Item(item_id, "plain") for item_id in ("a b", "b", "z", "\U0001f6b2")]
+    reopen().put_items([FULL, *reversed(plain)])
+    assert list(reopen().items()) == [*plain[:3], FULL, plain[3]]
 
 
 def test_putting_again_replaces(reopen: Reopen) -> None:
@@ -73,92 +83,77 @@ def test_putting_again_replaces(reopen: Reopen) -> None:
 def test_vectors_survive_to_the_bit_and_go_with_their_item(reopen: Reopen) -> None:
     store = reopen()
     values = np.random.default_rng(1).standard_normal(384).astype(np.float32)
-    store.put_items([Item("a", "t"), Item("b", "t")])
-    store.put_vectors([StoredVector(name, "r", "v", values) for name in "ab"])
-    store.put_vectors([StoredVector("a", "r2", "v2", -values)])
+    items = [Item(name, "t") for name in "ab"]
+    changed = Item("a", "t2")
+    store.put_items(items)
+    store.put_vectors([vector_of(item, "v", values) for item in items])
+    store.put_items([changed])
+    store.put_vectors([vector_of(changed, "v\n2", -values)])
     a, b = reopen().vectors()
-    assert (a.item_id, a.revision, a.embedding_version) == ("a", "r2", "v2")
+    assert (a.item_id, a.revision, a.embedding_version) == ("a", changed.revision, "v\n2")
     assert np.array_equal(a.values, -values)
     assert np.array_equal(b.values, values)
     store = reopen()
     store.delete_items(["a", "unknown"])
     assert [vector.item_id for vector in store.vectors()] == ["b"]
     assert [item.item_id for item in store.items()] == ["b"]
+    store.put_items(items)
+    assert [vector.item_id for vector in store.vectors()] == ["b"]
 
 
 def test_counts_and_cursor_survive_together(reopen: Reopen) -> None:
     store = reopen()
-    store.put_counts({"a": Tally(1.5, 10.0), "b": Tally(-2.0, 20.0)}, Progress("c1", 3))
-    store.put_counts({"a": Tally(2.5, 30.0)}, Progress("c2", 4))
+    store.put_counts({"a": Tally(1.5, 10.0), "b": Tally(-2.0, 20.0)}, Progress("c1", 3), Progress())
+    store.put_counts({"a": Tally(0.1 + 0.2, 1e9 / 3)}, Progress("c2", 4), Progress("c1", 3))
     store = reopen()
-    assert dict(store.tallies()) == {"a": Tally(2.5, 30.0), "b": Tally(-2.0, 20.0)}
+    assert dict(store.tallies()) == {"a": Tally(0.1 + 0.2, 1e9 / 3), "b": Tally(-2.0, 20.0)}
     assert store.progress() == Progress("c2", 4)
 
 
 def test_faded_sums_go_and_all_go_with_the_cursor_when_counting_starts_over(reopen: Reopen) -> None:
     store = reopen()
-    store.put_counts({"a": Tally(1.0, 1.0), "b": Tally(1.0, 1.0)}, Progress("c1", 2))
-    store.put_counts({"c": Tally(1.0, 9.0)}, Progress("c2", 3), faded=["a"])
+    store.put_counts({"a": Tally(1.0, 1.0), "b": Tally(1.0, 1.0)}, Progress("c1", 2), Progress())
+    store.put_counts({"c": Tally(1.0, 9.0)}, Progress("c2", 3), Progress("c1", 2), faded=["a", "unknown"])
     store = reopen()
     assert dict(store.tallies()) == {"b": Tally(1.0, 1.0), "c": Tally(1.0, 9.0)}
-    store.forget_counts()
+    start = store.forget_counts(Progress("c2", 3))
+    assert (start.cursor, start.counted) == ("", 0)
     store = reopen()
-    assert (list(store.tallies()), store.progress()) == ([], Progress())
-    store.put_counts({"d": Tally(1.0, 1.0)}, Progress("n1", 1))
-    assert store.progress() == Progress("n1", 1)
+    assert (list(store.tallies()), store.progress()) == ([], start)
+    first = replace(start, cursor="n1", counted=1)
+    store.put_counts({"d": Tally(1.0, 1.0)}, first, start)
+    assert store.progress() == first
+
+
+def test_counts_that_do_not_follow_from_the_present_progress_are_refused_whole(reopen: Reopen) -> None:
+    store = reopen()
+    store.put_counts({"a": Tally(1.0, 1.0)}, Progress("c1", 2), Progress())
+    for wrong in (Progress(), Progress("c1", 1), Progress("c2", 2)):
+        with pytest.raises(CountsMovedError):
+            store.put_counts({"a": Tally(9.0, 9.0)}, Progress("c2", 3), wrong, faded=["a"])
+        with pytest.raises(CountsMovedError):
+            store.forget_counts(wrong)
+    assert (dict(store.tallies()), store.progress()) == ({"a": Tally(1.0, 1.0)}, Progress("c1", 2))
 
 
 def test_a_change_that_fails_leaves_nothing_behind(reopen: Reopen) -> None:
     store = reopen()
     wrong = {"a": Tally(1.0, 1.0), "b": Tally(None, 1.0)}  # type: ignore[arg-type]
-    with pytest.raises((sqlite3.Error, ServiceError)):
-        store.put_counts(wrong, Progress("c", 1))
+    with pytest.raises((sqlite3.Error, TypeError)):
+        store.put_counts(wrong, Progress("c", 1), Progress())
     assert list(store.tallies()) == []
     assert store.progress() == Progress("", 0)
-    store.put_counts({"a": Tally(1.0, 1.0)}, Progress("c", 1))
+    store.put_counts({"a": Tally(1.0, 1.0)}, Progress("c", 1), Progress())
     assert store.progress() == Progress("c", 1)
 
 
-def test_a_file_of_a_newer_service_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "newer.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    connection.close()
-    before = path.read_bytes()
-    with pytest.raises(StoreOpenError, match=f"schema version {SCHEMA_VERSION + 1}"):
-        SqliteStore(path).open()
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("version", [0, SCHEMA_VERSION])
-def test_a_database_of_something_else_is_refused_and_stays_as_it_is(tmp_path: Path, version: int) -> None:
-    path = tmp_path / "other.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE theirs (x)")
-        connection.execute(f"PRAGMA user_version = {version}")
-    connection.close()
-    before = path.read_bytes()
-    with pytest.raises(StoreOpenError, match="not a library"):
-        SqliteStore(path).open()
-    assert path.read_bytes() == before
-
-
-def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("something else entirely, and long enough to be looked at" * 100)
-    with pytest.raises(StoreOpenError, match=r"file \(SQLITE_NOTADB\)"):
-        SqliteStore(tmp_path / "file").open()
-    with pytest.raises(StoreOpenError, match="cannot open or make"):
-        SqliteStore(tmp_path / "file" / "library.db").open()
-
-
-def test_a_full_disk_refuses_the_change_and_says_to_try_again(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "small.db")
-    store.open()
-    store.put_items([Item("a", "t")])
-    store._open.execute("PRAGMA max_page_count = 8")
-    with pytest.raises(ServiceError) as caught:
-        store.put_items([Item(str(i), "t", summary="x" * 5000) for i in range(20)])
-    assert caught.value.reason is Reason.STORE_UNAVAILABLE
-    assert caught.value.retry_after_s
-    assert [item.item_id for item in store.items()] == ["a"]
+def test_a_store_that_is_not_open_says_so(reopen: Reopen) -> None:
+    store = reopen()
     store.close()
+    with pytest.raises(ServiceError) as caught:
+        store.put_items([FULL])
+    assert caught.value.reason is Reason.NOT_READY
+
+
+def vector_of(item: Item, version: str, values: Vector) -> StoredVector:
+    return StoredVector(item.item_id, item.revision, version, values)
