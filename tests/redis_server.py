@@ -69,8 +69,8 @@ def running_redis(folder: Path, **options: str) -> Iterator[RedisServer]:
     """A server of one test's own; options as in redis.conf."""
     require_redis()
     server = RedisServer(folder, **options)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()
