@@ -1,24 +1,34 @@
 """A Redis server as stores use it: how it is reached, and whether it keeps what it acknowledges.
 
-A store opens with `check`, which refuses a server that may lose or evict data, so that this is found out at the start
-and not by the loss.
+A service starts with `until_fit`, which refuses a server that may lose or evict data, so that this is found out at the
+start and not by the loss.
 """
 
+import asyncio
+import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from redis import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis import Redis, exceptions
 
+from shared.logs import FIELDS
 from shared.redis_settings import RedisOptions
 from shared.start import StartError
 
+log = logging.getLogger(__name__)
+
+_ASKED_EVERY_S = 1.0
 LEAST_VERSION = (7, 0)
 """From here on a script is refused as a whole where it may not write: for want of memory, or on a replica."""
 
 
 class RedisUnfitError(StartError):
     """The Redis cannot be used; the text says what to change."""
+
+
+class RedisAwayError(RedisUnfitError):
+    """It cannot be reached, or does not answer yet."""
 
 
 def connection_arguments(options: RedisOptions) -> dict[str, Any]:
@@ -43,20 +53,39 @@ def open_client(options: RedisOptions) -> Redis:
     return Redis.from_url(**connection_arguments(options))
 
 
+async def until_fit(options: RedisOptions) -> None:
+    """As `check`, but waits up to `options.wait_s` for a server that is away: services and Redis may start together."""
+    ends = time.monotonic() + options.wait_s
+    waiting = False
+    while True:
+        try:
+            return await asyncio.to_thread(check, options)
+        except RedisAwayError:
+            if time.monotonic() >= ends:
+                raise
+            if not waiting:
+                log.warning("waiting for the Redis", extra={FIELDS: {"url": options.url}})
+            waiting = True
+        await asyncio.sleep(_ASKED_EVERY_S)
+
+
 def check(options: RedisOptions) -> None:
     """Asks the server what it is and how it keeps data.
 
     Raises:
-        RedisUnfitError: it cannot be reached, is too old, is a cluster's, is not durable, or may evict keys.
+        RedisAwayError: it cannot be reached, or is loading.
+        RedisUnfitError: it is too old, a cluster's, not durable, or may evict keys; or files for TLS cannot be read.
     """
     with open_client(options) as client:
         try:
             info: Mapping[str, Any] = client.info("everything")
             config = _config(client) if options.must_be_durable else {}
-        except AuthenticationError:
+        except exceptions.AuthenticationError:
             raise RedisUnfitError(f"{options.url} refuses this user or password") from None
-        except (RedisError, OSError) as error:
-            raise RedisUnfitError(f"cannot use the Redis at {options.url} ({type(error).__name__})") from error
+        except (exceptions.RedisError, OSError) as error:
+            away = isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError)
+            kind = RedisAwayError if away else RedisUnfitError
+            raise kind(f"cannot use the Redis at {options.url} ({type(error).__name__})") from error
     if found := objections(info, config, must_be_durable=options.must_be_durable):
         raise RedisUnfitError(f"the Redis at {options.url} will not do: " + "; ".join(found))
 
@@ -93,7 +122,7 @@ def _lack_of_durability(config: Mapping[str, str] | None) -> list[str]:
 def _config(client: Redis) -> Mapping[str, str] | None:
     try:
         return {str(name): str(value) for name, value in client.config_get("append*").items()}
-    except AuthenticationError:
+    except exceptions.AuthenticationError:
         raise
-    except (NoPermissionError, ResponseError):
+    except exceptions.ResponseError:
         return None

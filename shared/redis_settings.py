@@ -33,6 +33,12 @@ class RedisSettings(ServiceSettings):
     redis_timeout_s: float = Field(
         2.0, ge=0.05, le=60, description="Time limit for connecting to the Redis and for an answer, in seconds"
     )
+    redis_wait_s: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="How long a start waits for a Redis that is not there yet or still loads its data, in seconds",
+    )
     redis_must_be_durable: bool = Field(
         True,
         description="End the start unless the Redis flushes each write to disk before it acknowledges it "
@@ -58,6 +64,7 @@ class RedisSettings(ServiceSettings):
             self.redis_username,
             self.redis_password.get_secret_value(),
             self.redis_timeout_s,
+            self.redis_wait_s,
             self.redis_must_be_durable,
             self.redis_tls_ca,
             self.redis_tls_certificate,
@@ -74,6 +81,7 @@ class RedisOptions:
     username: str = ""
     password: str = ""
     timeout_s: float = 2.0
+    wait_s: float = 0.0
     must_be_durable: bool = True
     tls_ca: Path | None = None
     tls_certificate: Path | None = None

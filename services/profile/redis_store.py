@@ -6,7 +6,6 @@ and by pseudonym `entries:` (payloads by key: kind and id), `events:` (keys by t
 user's name stands in one place only. What must be one step is a script.
 """
 
-import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Sequence
@@ -32,7 +31,7 @@ from shared.clock import Clock
 from shared.errors import Reason, ServiceError
 from shared.ids import IdSource
 from shared.logs import FIELDS
-from shared.redis_server import RedisUnfitError, check, connection_arguments
+from shared.redis_server import RedisUnfitError, connection_arguments, until_fit
 from shared.redis_settings import RedisOptions
 
 log = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ class RedisProfileStore:
     async def open(self) -> None:
         """See ProfileStore."""
         try:
-            await asyncio.to_thread(check, self._options)
+            await until_fit(self._options)
         except RedisUnfitError as error:
             raise StoreOpenError(str(error)) from error
         client = self._client()

@@ -53,6 +53,10 @@ class RetrievalService:
 
     async def start(self) -> None:
         """Loads the library, then begins to keep it up to date."""
+        if self._settings.store == "redis":
+            from shared.redis_server import until_fit  # see _library
+
+            await until_fit(self._settings.redis_options("library"))
         await self._writing.run(self.library.open)
         _show(self.library, self._runtime.metrics)
         self._tasks = [self._embedding(), self._counting(), self._graph_keeping(), self._following()]

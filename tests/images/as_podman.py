@@ -4,11 +4,14 @@ Podman has no Services, so a workload becomes one Pod that is named like its Ser
 DNS resolves: the addresses in the ConfigMaps stay as they are. StatefulSets lose their claim templates to a claim each,
 and volumes are named for their pod, since podman has one room for the names of all. Ports are left out, since it would
 publish them on the host, and so is what it ignores or refuses: probes, preStop, topology, autoscalers, budgets, network
-policies, volumes of Secrets.
+policies, volumes of Secrets. A variable that must come from a Secret gets a value made up for this run, the same
+wherever that Secret's key is asked for: versions of podman want Secrets in different forms.
 """
 
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import yaml
@@ -37,9 +40,9 @@ def as_podman(objects: Iterable[Object]) -> Iterator[Object]:
 def _pod(workload: Object) -> Iterator[Object]:
     name, template = workload["metadata"]["name"], workload["spec"]["template"]
     spec = {key: value for key, value in template["spec"].items() if key not in _IGNORED_OF_PODS}
-    secrets = {each["name"] for each in spec["volumes"] if "secret" in each}
-    spec["containers"] = [_container(each, name, secrets) for each in spec["containers"]]
-    kept = [each for each in spec["volumes"] if each["name"] not in secrets]
+    of_secrets = {each["name"] for each in spec["volumes"] if "secret" in each}
+    spec["containers"] = [_container(each, name, of_secrets) for each in spec["containers"]]
+    kept = [each for each in spec["volumes"] if each["name"] not in of_secrets]
     spec["volumes"] = [{**each, "name": _volume(each["name"], name)} for each in kept]
     for claim in workload["spec"].get("volumeClaimTemplates", []):
         claimed = _volume(claim["metadata"]["name"], name)
@@ -57,7 +60,21 @@ def _container(container: Object, pod: str, left_out: set[str]) -> Object:
     found = {key: value for key, value in container.items() if key not in _IGNORED_OF_CONTAINERS}
     kept = [each for each in container["volumeMounts"] if each["name"] not in left_out]
     mounts = [{**each, "name": _volume(each["name"], pod)} for each in kept]
+    if "env" in container:
+        found["env"] = [_variable(each) for each in container["env"]]
     return {**found, "volumeMounts": mounts}
+
+
+def _variable(variable: Object) -> Object:
+    asked = variable.get("valueFrom", {}).get("secretKeyRef")
+    if asked is None or asked.get("optional"):
+        return variable
+    return {"name": variable["name"], "value": _made_up(asked["name"], asked["key"])}
+
+
+@cache
+def _made_up(_secret: str, _key: str) -> str:
+    return secrets.token_hex()
 
 
 def _volume(name: str, pod: str) -> str:

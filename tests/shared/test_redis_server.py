@@ -1,5 +1,6 @@
 """What is asked of a Redis before a store uses it, and how it is reached."""
 
+import asyncio
 import socket
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from shared.redis_server import RedisUnfitError, check, objections, open_client
+from shared.redis_server import RedisAwayError, RedisUnfitError, check, objections, open_client, until_fit
 from shared.redis_settings import RedisOptions, RedisSettings
 from shared.settings import SettingsError, load
-from tests.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisServer, require_redis, running_redis
 from tests.shared.certificates import Authority
 
 INFO = {"redis_version": "7.4.1", "cluster_enabled": 0, "maxmemory_policy": "noeviction"}
@@ -72,6 +73,25 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
         check(RedisOptions(f"unix://{tmp_path}/nowhere", "x:"))
 
 
+async def test_a_start_waits_for_a_server_that_comes_up_later(tmp_path: Path) -> None:
+    require_redis()
+    server = RedisServer(tmp_path)
+    waiting = asyncio.create_task(until_fit(options(server, wait_s=60.0)))
+    await asyncio.sleep(0)
+    try:
+        await asyncio.to_thread(server.start)
+        await asyncio.wait_for(waiting, 30)
+    finally:
+        server.kill()
+    with pytest.raises(RedisAwayError):
+        await until_fit(options(server, wait_s=0.0))
+
+
+async def test_a_start_does_not_wait_for_a_server_that_will_not_do(tmp_path: Path) -> None:
+    with running_redis(tmp_path, appendonly="no") as server, pytest.raises(RedisUnfitError, match="appendonly"):
+        await asyncio.wait_for(until_fit(options(server, wait_s=60.0)), 30)
+
+
 def test_over_mutual_tls_only_who_shows_a_certificate_is_answered(tmp_path: Path) -> None:
     authority, stranger = Authority(tmp_path, "authority"), Authority(tmp_path, "stranger")
     served, shown = authority.issue("server"), authority.issue("client")
@@ -93,7 +113,7 @@ def test_over_mutual_tls_only_who_shows_a_certificate_is_answered(tmp_path: Path
 def test_settings_become_options() -> None:
     environment = {"REDIS_URL": "rediss://r:6380/2", "REDIS_PASSWORD": "p", "REDIS_KEY_PREFIX": "a:"}
     found = load(RedisSettings, environment).redis_options("profile")
-    assert found == RedisOptions("rediss://r:6380/2", "a:profile:", password="p")
+    assert found == RedisOptions("rediss://r:6380/2", "a:profile:", password="p", wait_s=60.0)
     with pytest.raises(RedisError), open_client(RedisOptions("rediss://127.0.0.1:1/2", "a:")) as client:
         client.ping()
 
