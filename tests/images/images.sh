@@ -55,7 +55,7 @@ make_redis() { # the image that the redis component names, of Debian's Redis, wh
   make_base
   podman build --quiet --tag "localhost/$image" --file - . <<END
 FROM $BASE
-RUN apt-get update && apt-get install --yes --no-install-recommends redis-server
+RUN apt-get update && apt-get install --yes --no-install-recommends redis-server && rm -r /etc/redis
 END
 }
 
