@@ -4,11 +4,12 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from services.profile.store import Recorded
 
 MOST_ENTRIES_PER_WRITE = 250
-"""Where a group is cut: a script holds up all other clients of the server while it runs."""
+"""A group that has so many takes no further batch: a script holds up all other clients of the server while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +48,13 @@ class GroupedWrites:
     async def _send_all(self) -> None:
         while group := self._next_group():
             try:
-                told = await self._send([value for batch, _ in group for value in batch.arguments])
+                outcomes = _outcomes(group, await self._send([value for b, _ in group for value in b.arguments]))
             except Exception as error:
                 for _, future in group:
                     _settle(future, error)
                 continue
-            for batch, future in group:
-                size = len(batch.are_events)
-                _settle(future, _recorded(batch.are_events, told[:size]))
-                told = told[size:]
+            for (_, future), outcome in zip(group, outcomes, strict=True):
+                _settle(future, outcome)
 
     def _next_group(self) -> list[tuple[Batch, "asyncio.Future[Recorded]"]]:
         group: list[tuple[Batch, asyncio.Future[Recorded]]] = []
@@ -75,6 +74,14 @@ def _settle(future: "asyncio.Future[Recorded]", outcome: Recorded | Exception) -
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
+
+
+def _outcomes(group: Sequence[tuple[Batch, object]], told: str) -> list[Recorded]:
+    marks = iter(told)
+    found = [_recorded(batch.are_events, "".join(islice(marks, len(batch.are_events)))) for batch, _ in group]
+    if next(marks, None) is not None:
+        raise ValueError("more was told than was asked")
+    return found
 
 
 def _recorded(are_events: Sequence[bool], told: str) -> Recorded:

@@ -30,11 +30,21 @@ def from_json(kind: Kind, payload: str | bytes) -> Event | ServedPage:
 
 
 def event_of(named: dict[str, Any]) -> Event:
-    """The event of a JSON object that `to_json` wrote, already decoded; the object is used up."""
+    """The event of a JSON object that `to_json` wrote, already decoded; the object is used up.
+
+    Fields that a newer version wrote are ignored: replicas of two versions may share a store for a while.
+    """
     named["action"] = _ACTIONS[named["action"]]
-    return Event(**named)
+    try:
+        return Event(**named)
+    except TypeError:
+        return Event(**_known(named, _EVENT_FIELDS))
 
 
 def _page_of(named: dict[str, Any]) -> ServedPage:
-    named["items"] = tuple(ServedItem(**item) for item in named["items"])
-    return ServedPage(**named)
+    items = tuple(ServedItem(**_known(item, _ITEM_FIELDS)) for item in named["items"])
+    return ServedPage(items=items, **_known(named, _PAGE_FIELDS))
+
+
+def _known(named: dict[str, Any], fields_: tuple[str, ...]) -> dict[str, Any]:
+    return {name: named[name] for name in fields_ if name in named}

@@ -6,20 +6,22 @@ and by pseudonym `entries:` (payloads by key: kind and id), `events:` (keys by t
 user's name stands in one place only. What must be one step is a script.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
-from redis.backoff import FullJitterBackoff
+from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from services.profile.cursor import bad_cursor
-from services.profile.events import Entry, Kind
+from services.profile.events import Entry, Event, Kind
 from services.profile.grouped_writes import Batch, GroupedWrites
 from services.profile.interests import HalfLives, Interest, added
 from services.profile.payloads import event_of
@@ -40,11 +42,11 @@ SCHEMA_VERSION = 1
 _ALL = -1
 _CHUNK = 250
 """Entries of the log read at once."""
-_RETRIES = 2
-_LONGEST_PAUSE_S = 0.2
+_LARGE_BATCH = 100
+"""From so many entries on a batch is made ready in a thread: 1000 would hold up all other calls for 14 ms."""
 _RETRY_AFTER_S = 1.0
-_OTHER_LOG = "OTHERLOG"
 _COUNT = "action:"
+_TRIAL = "trial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,6 @@ class RedisProfileStore:
         self._clock = clock
         self._ids = ids
         self._parts: _Parts | None = None
-        self._log_id = ""
-
-    @property
-    def log_id(self) -> str:
-        """See ProfileStore. Another one when the Redis was emptied meanwhile."""
-        self._open_parts()
-        return self._log_id
 
     async def open(self) -> None:
         """See ProfileStore."""
@@ -88,25 +83,27 @@ class RedisProfileStore:
             await until_fit(self._options)
         except RedisUnfitError as error:
             raise StoreOpenError(str(error)) from error
-        client = self._client()
+        parts = self._connected()
         try:
-            await self._find_log(client)
-        except (RedisError, StoreOpenError) as error:
-            await client.aclose()
-            if isinstance(error, StoreOpenError):
-                raise
-            raise StoreOpenError(f"cannot use the Redis at {self._options.url} ({type(error).__name__})") from error
-        names = ("record", "profile", "stretch", "interests")
-        scripts = {name: client.register_script(script(name)) for name in names}
-        self._parts = _Parts(client, writes=GroupedWrites(self._send), **scripts)
+            await self._check_schema(parts.client)
+            await self._try()
+        except BaseException as error:
+            await parts.client.aclose()
+            if isinstance(error, RedisError | ServiceError):
+                raise StoreOpenError(f"the Redis at {self._options.url} refuses: {error.__cause__ or error}") from error
+            raise
+        self._parts = parts
 
     async def record(self, entries: Sequence[Entry]) -> Recorded:
         """See ProfileStore."""
         writes = self._open_parts().writes
         if not entries:
             return Recorded()
-        are_events = [entry.record.kind is Kind.EVENT for entry in entries]
-        return await writes.write(Batch(to_arguments(entries, self._ids), are_events))
+        if len(entries) < _LARGE_BATCH:
+            arguments = to_arguments(entries, self._ids)
+        else:
+            arguments = await asyncio.to_thread(to_arguments, entries, self._ids)
+        return await writes.write(Batch(arguments, [entry.record.kind is Kind.EVENT for entry in entries]))
 
     async def profile(self, user: str, most_events: int) -> StoredProfile:
         """See ProfileStore."""
@@ -116,20 +113,32 @@ class RedisProfileStore:
             profile = replace(profile, recent_events=profile.recent_events[:most_events])
         return profile
 
+    async def log_id(self) -> str:
+        """See ProfileStore. Another one after the Redis was emptied."""
+        client, about = self._open_parts().client, self._key("about")
+        found = await self._asked(client.hget(about, "log_id"))
+        if found is None:
+            await self._asked(client.hsetnx(about, "log_id", self._ids()))
+            found = await self._asked(client.hget(about, "log_id"))
+        return str(found.decode())
+
     async def read_log(self, query: LogQuery) -> LogPage:
         """See ProfileStore."""
         stretch, last = Stretch(query), query.after
+        most = min(_CHUNK, query.most_entries + 1)  # one more than wanted tells whether there are more
         while True:
-            end, rows = await self._piece(last)
-            if last > end:
+            given = [query.log_id, str(last), str(most)]
+            told = await self._asked(self._open_parts().stretch(keys=[self._options.key_prefix], args=given))
+            if told is None or last > int(told[0]):
                 raise bad_cursor()
+            end, rows = int(told[0]), told[1:]
             for row in rows:
                 sequence, subject, kind, train, payload = row.split(b" ", 4)
-                wanted = not query.for_training or train == b"1"
+                wanted = payload and (train == b"1" or not query.for_training)
                 if wanted and not stretch.take(int(sequence), subject.decode(), Kind(int(kind)), payload):
                     return stretch.cut()
                 last = int(sequence)
-            if len(rows) < _CHUNK:
+            if len(rows) < most:
                 return stretch.whole(end)
 
     async def close(self) -> None:
@@ -140,15 +149,44 @@ class RedisProfileStore:
             self._parts = None
             await parts.client.aclose()
 
-    def _client(self) -> "redis.Redis":
-        retry = Retry(FullJitterBackoff(_LONGEST_PAUSE_S, _LONGEST_PAUSE_S / 4), _RETRIES)
+    def _connected(self) -> _Parts:
         pool = redis.BlockingConnectionPool.from_url(
             max_connections=self._connections,
             timeout=self._options.timeout_s,
-            retry=retry,
+            retry=Retry(NoBackoff(), 1),  # for a connection that has gone stale; all scripts may be run twice
             **connection_arguments(self._options),
         )
-        return redis.Redis.from_pool(pool)
+        client = redis.Redis.from_pool(pool)
+        names = ("record", "profile", "stretch", "interests")
+        scripts = {name: client.register_script(script(name)) for name in names}
+        return _Parts(client, writes=GroupedWrites(self._send), **scripts)
+
+    async def _check_schema(self, client: "redis.Redis") -> None:
+        about = self._key("about")
+        schema, log_id = await cast(Awaitable[list[Any]], client.hmget(about, ["schema", "log_id"]))
+        if int(schema or 0) > SCHEMA_VERSION:
+            known = f"this program knows up to {SCHEMA_VERSION}"
+            where = f"{self._options.key_prefix}* at {self._options.url}"
+            raise StoreOpenError(f"{where} has schema version {int(schema)}, {known}; run a newer one")
+        if log_id is None and await client.exists(self._key("log")):
+            raise StoreOpenError(f"{about} is gone, though its log is there: restore it, or name another prefix")
+        await cast(Awaitable[Any], client.hsetnx(about, "schema", str(SCHEMA_VERSION)))
+
+    async def _try(self) -> None:
+        """Does all of it once under a prefix of its own: what a user at the Redis may not do must not fail half-way."""
+        options = replace(self._options, key_prefix=f"{self._key(_TRIAL)}:{self._ids()}:")
+        trial = RedisProfileStore(options, 1, self._half_lives, self._clock, lambda: _TRIAL)
+        trial._parts = parts = trial._connected()
+        event = Event(_TRIAL, 0.0, Action.HIDE, _TRIAL, category=_TRIAL)
+        try:
+            await trial.record([Entry(_TRIAL, event)])
+            await trial._summed_up_anew(_TRIAL)
+            await trial.read_log(LogQuery(await trial.log_id(), 0, 1, 1, for_training=False))
+        finally:
+            kinds = ("user", "entries", "events", "interests", "hidden")
+            keys = ("about", "log", *(f"{kind}:{_TRIAL}" for kind in kinds))
+            await self._asked(parts.client.delete(*map(trial._key, keys)))
+            await trial.close()
 
     def _key(self, name: str) -> str:
         return self._options.key_prefix + name
@@ -158,33 +196,14 @@ class RedisProfileStore:
             raise ServiceError(Reason.NOT_READY, "the profile store is not open", retry_after_s=_RETRY_AFTER_S)
         return self._parts
 
-    async def _find_log(self, client: "redis.Redis") -> None:
-        """Takes up the log that is there, or begins one."""
-        about = self._key("about")
-        schema = int(await cast(Awaitable[Any], client.hget(about, "schema")) or SCHEMA_VERSION)
-        if schema > SCHEMA_VERSION:
-            known = f"this program knows up to {SCHEMA_VERSION}"
-            raise StoreOpenError(f"the profiles in the Redis have schema version {schema}, {known}; run a newer one")
-        async with client.pipeline(transaction=True) as pipeline:
-            pipeline.hsetnx(about, "schema", str(SCHEMA_VERSION))
-            pipeline.hsetnx(about, "log_id", self._ids())
-            pipeline.hget(about, "log_id")
-            self._log_id = (await pipeline.execute())[-1].decode()
-
     async def _send(self, arguments: list[str]) -> str:
-        given = [self._log_id, repr(self._clock.now()), *rule(self._half_lives), *arguments]
+        given = [self._ids(), repr(self._clock.now()), *rule(self._half_lives), *arguments]
         told: bytes = await self._asked(self._open_parts().record(keys=[self._options.key_prefix], args=given))
         return told.decode()
 
-    async def _piece(self, after: int) -> tuple[int, list[bytes]]:
-        """The newest sequence number, and at most _CHUNK entries after `after`."""
-        given = [self._log_id, str(after), str(_CHUNK)]
-        end, *rows = await self._asked(self._open_parts().stretch(keys=[self._options.key_prefix], args=given))
-        return int(end), rows
-
     async def _find(self, user: str, most_events: int) -> tuple[str, StoredProfile]:
         """The profile as far as it is kept, and the edition of its interests."""
-        given = [self._log_id, user, str(most_events), str(MOST_HIDDEN)]
+        given = [user, str(most_events), str(MOST_HIDDEN)]
         told = await self._asked(self._open_parts().profile(keys=[self._options.key_prefix], args=given))
         fields, events, interests, hidden = map(json.loads, told)
         of_user = pairs(fields)
@@ -208,7 +227,8 @@ class RedisProfileStore:
             if event.category:
                 interests[event.category] = added(interests.get(event.category), event, self._half_lives)
         given = [user, str(profile.version), self._half_lives.edition, *to_sums(interests)]
-        await self._asked(self._open_parts().interests(keys=[self._options.key_prefix], args=given))
+        with suppress(ServiceError):  # whoever reads next sums up again
+            await self._asked(self._open_parts().interests(keys=[self._options.key_prefix], args=given))
         return replace(profile, interests=tuple(interests.values()))
 
     async def _asked(self, answer: Awaitable[Any]) -> Any:
@@ -216,22 +236,6 @@ class RedisProfileStore:
         try:
             return await answer
         except RedisError as error:
-            if str(error).startswith(_OTHER_LOG):
-                raise await self._other_log() from error
-            raise _unavailable(error) from error
-
-    async def _other_log(self) -> ServiceError:
-        """The Redis was emptied, or is another one: what is recorded from now on is a new log."""
-        log.error("the event log in the Redis is gone: another one begins")
-        try:
-            await self._find_log(self._open_parts().client)
-        except RedisError as error:
-            return _unavailable(error)
-        message = "the event log was another one; nothing was written, send it again"
-        return ServiceError(Reason.STORE_UNAVAILABLE, message, retry_after_s=_RETRY_AFTER_S)
-
-
-def _unavailable(error: RedisError) -> ServiceError:
-    log.error("store refused", extra={FIELDS: {"redis_error": type(error).__name__}})
-    message = "the profile store cannot be used now; what is sent again is recorded once"
-    return ServiceError(Reason.STORE_UNAVAILABLE, message, retry_after_s=_RETRY_AFTER_S)
+            log.error("store refused", extra={FIELDS: {"redis_error": type(error).__name__}})
+            message = "the profile store cannot be used now; what is sent again is recorded once"
+            raise ServiceError(Reason.STORE_UNAVAILABLE, message, retry_after_s=_RETRY_AFTER_S) from error

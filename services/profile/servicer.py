@@ -72,11 +72,11 @@ class ProfileServicer(profile_pb2_grpc.ProfileServicer):
     ) -> AsyncIterator[profile_pb2.ReadEventsResponse]:
         """See the contract. Holds one page at a time; a page that would be too large for a message is cut."""
         check_read_events(request)
-        log_id = self._store.log_id
+        log_id = await self._store.log_id()
         after, caught_up = to_sequence(log_id, request.cursor), False
         for_training = request.purpose == profile_pb2.READ_PURPOSE_TRAINING
         while not caught_up:
-            query = LogQuery(after, request.page_size or DEFAULT_PAGE, MOST_PAGE_BYTES, for_training)
+            query = LogQuery(log_id, after, request.page_size or DEFAULT_PAGE, MOST_PAGE_BYTES, for_training)
             page = await self._store.read_log(query)
             after, caught_up = page.next_after, page.caught_up
             yield await asyncio.to_thread(_from_page, page, to_cursor(log_id, after))

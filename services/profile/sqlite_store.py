@@ -72,11 +72,6 @@ class SqliteProfileStore:
         self._ids = ids
         self._parts: _Parts | None = None
 
-    @property
-    def log_id(self) -> str:
-        """See ProfileStore."""
-        return self._open_parts().log_id
-
     async def open(self) -> None:
         """See ProfileStore. Takes long when the half-lives have changed: interests are then summed up anew."""
         entries, log_id = await asyncio.to_thread(self._prepare)
@@ -95,8 +90,14 @@ class SqliteProfileStore:
         """See ProfileStore."""
         return await self._read(lambda connection: _profile(connection, user, most_events))
 
+    async def log_id(self) -> str:
+        """See ProfileStore. Always the same: it is that of the file."""
+        return self._open_parts().log_id
+
     async def read_log(self, query: LogQuery) -> LogPage:
         """See ProfileStore."""
+        if query.log_id != self._open_parts().log_id:
+            raise bad_cursor()
         return await self._read(lambda connection: _log_page(connection, query))
 
     async def close(self) -> None:

@@ -56,8 +56,9 @@ class StoredProfile:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """A stretch of the log: entries after a sequence number, at most so many, and about so many bytes."""
+    """A stretch of a log: entries after a sequence number, at most so many, and about so many bytes."""
 
+    log_id: str
     after: int
     most_entries: int
     most_bytes: int
@@ -91,10 +92,6 @@ class ProfileStore(Protocol):
     nothing behind or all of it, so sending it again is always right.
     """
 
-    @property
-    def log_id(self) -> str:
-        """Names this log, 32 hexadecimal digits: positions in another log mean nothing here. Known once it is open."""
-
     async def open(self) -> None:
         """Makes the store ready.
 
@@ -108,11 +105,14 @@ class ProfileStore(Protocol):
     async def profile(self, user: str, most_events: int) -> StoredProfile:
         """The profile of a namespaced user as of one moment; an empty one for a user without any."""
 
+    async def log_id(self) -> str:
+        """Names the log that is there now, 32 hexadecimal digits: positions in another log mean nothing in it."""
+
     async def read_log(self, query: LogQuery) -> LogPage:
         """A stretch of the log; an entry over `most_bytes` comes alone.
 
         Raises:
-            ServiceError: INVALID_TOKEN when `after` lies beyond the end of the log.
+            ServiceError: INVALID_TOKEN when the log is another one by now, or `after` lies beyond its end.
         """
 
     async def close(self) -> None:

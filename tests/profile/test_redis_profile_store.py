@@ -1,7 +1,7 @@
 """What is particular to the Redis store: the server it takes, what becomes of its failures, and being shared."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from services.profile.grouped_writes import MOST_ENTRIES_PER_WRITE, Batch, GroupedWrites
 from services.profile.interests import HalfLives
 from services.profile.redis_store import SCHEMA_VERSION, RedisProfileStore
-from services.profile.store import ActionCount, LogQuery, Recorded, StoredProfile, StoreOpenError
+from services.profile.store import ActionCount, LogPage, LogQuery, Recorded, StoredProfile, StoreOpenError
 from shared.action import Action
 from shared.clock import ManualClock
 from shared.errors import Reason, ServiceError
@@ -19,8 +19,6 @@ from shared.ids import random_ids
 from shared.redis_settings import RedisOptions
 from tests.profile.samples import DAY, NOW, an_entry
 from tests.redis_server import RedisServer, running_redis
-
-EVERYTHING = LogQuery(0, 5000, 2**20, for_training=False)
 
 
 @asynccontextmanager
@@ -41,8 +39,12 @@ def prefix(tmp_path: Path) -> str:
     return f"{tmp_path}:"
 
 
+async def everything(store: RedisProfileStore) -> LogPage:
+    return await store.read_log(LogQuery(await store.log_id(), 0, 5000, 2**20, for_training=False))
+
+
 async def recorded_ids(store: RedisProfileStore) -> list[str]:
-    return [logged.record.entry_id for logged in (await store.read_log(EVERYTHING)).entries]
+    return [logged.record.entry_id for logged in (await everything(store)).entries]
 
 
 async def refused(work: Any) -> ServiceError:
@@ -55,7 +57,7 @@ async def refused(work: Any) -> ServiceError:
 
 async def test_two_stores_on_one_server_are_one_store(redis_server: RedisServer, prefix: str) -> None:
     async with opened(redis_server, prefix) as one, opened(redis_server, prefix) as other:
-        assert one.log_id == other.log_id
+        assert await one.log_id() == await other.log_id()
         entries = [[an_entry(f"e{n}"), an_entry(f"e{n + 1}")] for n in range(60)]
         outcomes = await asyncio.gather(*(store.record(pair) for pair in entries for store in (one, other)))
         assert sum(outcome.events for outcome in outcomes) == 61
@@ -68,7 +70,7 @@ async def test_stores_of_other_prefixes_know_nothing_of_each_other(redis_server:
     async with opened(redis_server, prefix) as one, opened(redis_server, f"{prefix}b:") as other:
         await one.record([an_entry("e1")])
         assert await other.profile("u:ann", 1) == StoredProfile()
-        assert one.log_id != other.log_id
+        assert await one.log_id() != await other.log_id()
 
 
 async def test_replicas_of_different_half_lives_each_see_interests_by_their_own(
@@ -125,7 +127,7 @@ async def test_while_the_server_is_away_calls_are_refused_and_afterwards_work_go
             server.kill()
             await refused(store.record([an_entry("e1")]))
             await refused(store.profile("u:ann", 1))
-            await refused(store.read_log(EVERYTHING))
+            await refused(everything(store))
             server.start()
             assert await store.record([an_entry("e1")]) == Recorded(events=1)
             assert await recorded_ids(store) == ["before", "e1"]
@@ -155,23 +157,59 @@ async def tried(store: RedisProfileStore, batch: list[Any]) -> Recorded | Servic
         return error
 
 
-@pytest.mark.parametrize("call", ["record", "profile", "read_log"])
-async def test_an_emptied_server_begins_another_log(redis_server: RedisServer, prefix: str, call: str) -> None:
-    calls: dict[str, Callable[[RedisProfileStore], Any]] = {
-        "record": lambda store: store.record([an_entry("e2")]),
-        "profile": lambda store: store.profile("u:ann", 1),
-        "read_log": lambda store: store.read_log(EVERYTHING),
-    }
-    async with opened(redis_server, prefix) as store:
+async def test_an_emptied_server_begins_another_log(redis_server: RedisServer, prefix: str) -> None:
+    async with opened(redis_server, prefix) as store, opened(redis_server, prefix) as other:
         await store.record([an_entry("e1")])
-        before = store.log_id
+        before = await store.log_id()
         with redis_server.client() as client:
             client.delete(*client.keys(f"{prefix}*"))
-        await refused(calls[call](store))
-        assert store.log_id != before
-        await calls[call](store)
-        await store.record([an_entry("e2")])
-        assert await recorded_ids(store) == ["e2"]
+        assert await store.profile("u:ann", 1) == StoredProfile()
+        assert await store.record([an_entry("e2"), an_entry("e3")]) == Recorded(events=2)
+        assert await store.log_id() == await other.log_id() != before
+        with pytest.raises(ServiceError) as raised:
+            await other.read_log(LogQuery(before, 1, 10, 2**20, for_training=False))
+        assert raised.value.reason is Reason.INVALID_TOKEN
+        assert await recorded_ids(other) == ["e2", "e3"]
+
+
+async def test_a_log_whose_beginning_is_lost_is_refused(redis_server: RedisServer, prefix: str) -> None:
+    async with opened(redis_server, prefix) as store:
+        await store.record([an_entry("e1")])
+    with redis_server.client() as client:
+        client.delete(f"{prefix}about")
+    with pytest.raises(StoreOpenError, match="about is gone, though its log is there"):
+        async with opened(redis_server, prefix):
+            pass
+
+
+async def test_an_erased_user_leaves_the_log_readable_for_all(redis_server: RedisServer, prefix: str) -> None:
+    async with opened(redis_server, prefix) as store:
+        users = ("u:ann", "u:bob", "u:ann")
+        await store.record([an_entry(f"e{n}", user=user, category="news") for n, user in enumerate(users)])
+        with redis_server.client() as client:
+            subject = client.hget(f"{prefix}user:u:ann", "subject").decode()
+            kinds = ("entries", "events", "interests", "hidden")
+            client.delete(f"{prefix}user:u:ann", *(f"{prefix}{kind}:{subject}" for kind in kinds))
+            assert not any(subject.encode() in key for key in client.keys(f"{prefix}*"))
+        page = await everything(store)
+        assert [logged.record.entry_id for logged in page.entries] == ["e1"]
+        assert (page.next_after, page.caught_up) == (3, True)
+        assert await store.profile("u:ann", 1) == StoredProfile()
+
+
+@pytest.mark.parametrize("command", ["zadd", "xrange", "hget"])
+async def test_a_user_who_may_not_do_all_of_it_ends_the_start(tmp_path: Path, command: str) -> None:
+    with running_redis(tmp_path) as server:
+        with server.client() as client:
+            client.acl_setuser("app", enabled=True, passwords=["+p"], keys=["p:*"], commands=["+@all", f"-{command}"])
+        with pytest.raises(StoreOpenError, match=r"refuses: .*(permission|can't run this command)"):
+            async with opened(server, "p:", username="app", password="p"):
+                pass
+        with server.client() as client:
+            client.acl_setuser("app", enabled=True, passwords=["+p"], keys=["p:*"], commands=["+@all"])
+            async with opened(server, "p:", username="app", password="p") as store:
+                assert await store.record([an_entry("e1")]) == Recorded(events=1)
+            assert not client.keys("p:trial*")
 
 
 async def test_a_log_of_a_newer_version_is_refused_and_stays_as_it_is(redis_server: RedisServer, prefix: str) -> None:

@@ -20,8 +20,6 @@ from shared.errors import Reason, ServiceError
 from shared.ids import seeded_ids
 from tests.profile.samples import NOW, an_entry
 
-EVERYTHING = LogQuery(0, 5000, 2**20, for_training=False)
-
 
 def store_at(path: Path) -> SqliteProfileStore:
     options = SqliteOptions(path, busy_timeout_s=0.05)
@@ -69,7 +67,8 @@ async def refused(store: SqliteProfileStore, *event_ids: str) -> ServiceError:
 
 
 async def recorded_ids(store: SqliteProfileStore) -> list[str]:
-    return [logged.record.entry_id for logged in (await store.read_log(EVERYTHING)).entries]
+    query = LogQuery(await store.log_id(), 0, 5000, 2**20, for_training=False)
+    return [logged.record.entry_id for logged in (await store.read_log(query)).entries]
 
 
 def test_a_file_of_a_newer_version_is_refused_and_stays_as_it_is(path: Path) -> None:

@@ -52,7 +52,7 @@ async def store(reopen: Reopen) -> AsyncIterator[ProfileStore]:
 
 
 async def read(store: ProfileStore, after: int = 0, **fields: object) -> LogPage:
-    given = {"most_entries": 1000, "most_bytes": 2**20, "for_training": False, **fields}
+    given = {"log_id": await store.log_id(), "most_entries": 1000, "most_bytes": 2**20, "for_training": False, **fields}
     return await store.read_log(LogQuery(after=after, **given))  # type: ignore[arg-type]
 
 
@@ -216,11 +216,11 @@ async def test_a_subject_is_stable_and_does_not_tell_the_user(store: ProfileStor
 
 async def test_what_was_recorded_is_there_after_reopening(store: ProfileStore, reopen: Reopen) -> None:
     await store.record([an_entry("e1", category="news"), Entry("v:x", a_page("r1"))])
-    profile, log, log_id = await store.profile("u:ann", 10), await read(store), store.log_id
+    profile, log, log_id = await store.profile("u:ann", 10), await read(store), await store.log_id()
     await store.close()
     again = reopen()
     await again.open()
-    assert (await again.profile("u:ann", 10), await read(again), again.log_id) == (profile, log, log_id)
+    assert (await again.profile("u:ann", 10), await read(again), await again.log_id()) == (profile, log, log_id)
     await again.close()
 
 
@@ -259,6 +259,13 @@ async def test_a_position_beyond_the_log_is_refused(store: ProfileStore) -> None
     await store.record([an_entry("e1")])
     with pytest.raises(ServiceError) as raised:
         await read(store, 2)
+    assert raised.value.reason is Reason.INVALID_TOKEN
+
+
+async def test_a_position_in_another_log_is_refused(store: ProfileStore) -> None:
+    await store.record([an_entry("e1")])
+    with pytest.raises(ServiceError) as raised:
+        await read(store, log_id="0" * 32)
     assert raised.value.reason is Reason.INVALID_TOKEN
 
 

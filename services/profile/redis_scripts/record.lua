@@ -2,16 +2,15 @@
 -- Appends entries that are new, and keeps beside them what profiles draw from them; all of it is one step.
 -- The first line makes the server refuse the whole script where it may not write.
 -- KEYS: prefix of all keys.
--- ARGV: log id, now, edition of interests, half-lives (seconds); then WIDTH values for each entry, see redis_entries.py.
+-- ARGV: id for a log that begins, now, edition of interests, half-lives (seconds); then WIDTH values for each entry, see
+-- redis_entries.py.
 -- Returns one "1" (new) or "0" (known) for each entry, as one text.
 local WIDTH = 11
 local prefix = KEYS[1]
-local log_id, now, edition, short_s, long_s = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local now, edition, short_s, long_s = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local about = prefix .. 'about'
 
-if redis.call('HGET', about, 'log_id') ~= log_id then
-  return redis.error_reply('OTHERLOG the log is another one now')
-end
+redis.call('HSETNX', about, 'log_id', ARGV[1])
 
 -- Exactly as services/profile/interests.py adds: numbers keep all their digits.
 local function add_interest(key, category, time, worth)
@@ -39,12 +38,13 @@ for first = 6, #ARGV, WIDTH do
   local user = prefix .. 'user:' .. name
   if redis.call('HSETNX', user, 'subject', new_subject) == 1 then redis.call('HSET', user, 'edition', edition) end
   local subject = redis.call('HGET', user, 'subject')
-  if redis.call('HSETNX', prefix .. 'entries:' .. subject, key, payload) == 0 then
+  if redis.call('HEXISTS', prefix .. 'entries:' .. subject, key) == 1 then
     told[#told + 1] = '0'
   else
     local sequence = redis.call('HINCRBY', about, 'sequence', 1)
     redis.call('XADD', prefix .. 'log', string.format('%.0f-0', sequence), 'subject', subject, 'key', key,
       'train', train, 'personalise', personalise, 'recorded_at', now)
+    redis.call('HSET', prefix .. 'entries:' .. subject, key, payload)
     if action ~= '' and personalise == '1' then
       redis.call('HSET', user, 'version', sequence, 'updated_at', now)
       redis.call('HINCRBY', user, 'action:' .. action, 1)
