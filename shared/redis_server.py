@@ -6,8 +6,10 @@ start and not by the loss.
 
 import asyncio
 import logging
+import os
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from redis import Redis, exceptions
@@ -45,6 +47,8 @@ def connection_arguments(options: RedisOptions) -> dict[str, Any]:
     encrypted = arguments["url"].startswith("rediss://")
     if encrypted and options.tls_certificate is not None and options.tls_key is not None:
         arguments |= {"ssl_certfile": str(options.tls_certificate), "ssl_keyfile": str(options.tls_key)}
+    if encrypted:
+        arguments["ssl_check_hostname"] = True  # not so by itself before redis-py 6
     return arguments
 
 
@@ -76,6 +80,9 @@ def check(options: RedisOptions) -> None:
         RedisAwayError: it cannot be reached, or is loading.
         RedisUnfitError: it is too old, a cluster's, not durable, or may evict keys; or files for TLS cannot be read.
     """
+    for path in filter(None, (options.tls_ca, options.tls_certificate, options.tls_key)):
+        if not os.access(path, os.R_OK):
+            raise RedisUnfitError(f"cannot read {path}, which is to be used for TLS to the Redis")
     with open_client(options) as client:
         try:
             info: Mapping[str, Any] = client.info("everything")
@@ -83,11 +90,27 @@ def check(options: RedisOptions) -> None:
         except exceptions.AuthenticationError:
             raise RedisUnfitError(f"{options.url} refuses this user or password") from None
         except (exceptions.RedisError, OSError) as error:
-            away = isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError)
-            kind = RedisAwayError if away else RedisUnfitError
-            raise kind(f"cannot use the Redis at {options.url} ({type(error).__name__})") from error
+            raise _refusal(options.url, error) from error
     if found := objections(info, config, must_be_durable=options.must_be_durable):
         raise RedisUnfitError(f"the Redis at {options.url} will not do: " + "; ".join(found))
+
+
+def _refusal(url: str, error: Exception) -> RedisUnfitError:
+    """What may pass by itself is told from what will not."""
+    of_tls = [each for each in _with_causes(error) if isinstance(each, ssl.SSLError)]
+    if of_tls:
+        return RedisUnfitError(
+            f"cannot speak TLS with the Redis at {url} ({of_tls[-1].reason or 'it closed the connection'})"
+        )
+    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError):
+        return RedisAwayError(f"cannot reach the Redis at {url} ({type(error).__name__})")
+    return RedisUnfitError(f"the Redis at {url} refuses INFO: {error}")
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def objections(info: Mapping[str, Any], config: Mapping[str, str] | None, *, must_be_durable: bool) -> list[str]:
@@ -111,7 +134,7 @@ def _lack_of_durability(config: Mapping[str, str] | None) -> list[str]:
             "it does not tell whether it flushes writes to disk (CONFIG GET is refused): "
             "where its operator sees to that, set …_REDIS_MUST_BE_DURABLE=false"
         ]
-    wanted = {"appendonly": "yes", "appendfsync": "always"}
+    wanted = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
     return [
         f"{name} is {config.get(name)}, and only with {value} is on disk what it acknowledges"
         for name, value in wanted.items()
@@ -121,7 +144,7 @@ def _lack_of_durability(config: Mapping[str, str] | None) -> list[str]:
 
 def _config(client: Redis) -> Mapping[str, str] | None:
     try:
-        return {str(name): str(value) for name, value in client.config_get("append*").items()}
+        return {str(name): str(value) for name, value in client.config_get("*append*").items()}
     except exceptions.AuthenticationError:
         raise
     except exceptions.ResponseError:

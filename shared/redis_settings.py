@@ -31,7 +31,11 @@ class RedisSettings(ServiceSettings):
         "homepage:", min_length=1, description="What the names of all keys at the Redis begin with"
     )
     redis_timeout_s: float = Field(
-        2.0, ge=0.05, le=60, description="Time limit for connecting to the Redis and for an answer, in seconds"
+        2.0,
+        ge=0.05,
+        le=60,
+        description="Time limit of an attempt to connect to the Redis or to get an answer, of which there may be two, "
+        "in seconds",
     )
     redis_wait_s: float = Field(
         60.0,
@@ -42,7 +46,7 @@ class RedisSettings(ServiceSettings):
     redis_must_be_durable: bool = Field(
         True,
         description="End the start unless the Redis flushes each write to disk before it acknowledges it "
-        "(appendonly yes, appendfsync always); false = its operator sees to that",
+        "(appendonly yes, appendfsync always, no-appendfsync-on-rewrite no); false = its operator sees to that",
     )
 
     @model_validator(mode="after")

@@ -18,15 +18,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.start import StartError
 
 # 0 to 65535: gRPC would take 99999 for its lower 16 bits and listen somewhere else.
-_HOST_PORT = r".+:(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_PORT = r"(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_HOST_PORT = rf".+:{_PORT}"
 _ADDRESS = rf"^(unix:.+|{_HOST_PORT})$"
 _HOST_PORT_OR_NONE = rf"^({_HOST_PORT})?$"
-REDIS_URL = r"^(redis|rediss|unix)://[^@?\s]+$"
+_REDIS_HOST = rf"(\[[0-9a-fA-F:.]+\]|[^@?/#:\[\]\s]+)(:{_PORT})?(/\d{{1,5}})?"
+REDIS_URL = rf"^(rediss?://{_REDIS_HOST}|unix:///[^@?\s]+)$"
 """Pattern of a Redis server's URL. Without user and password, which are settings of their own: URLs are shown."""
 _PATTERNS = {
     _ADDRESS: "host:port or unix:/path",
     _HOST_PORT_OR_NONE: "host:port or empty",
-    REDIS_URL: "redis://, rediss:// or unix:// without user and password",
+    REDIS_URL: "redis://host:port/database, rediss://… or unix:///path, without user and password",
 }
 
 # Every service has the three with default ports of its own; what they mean is said here once.

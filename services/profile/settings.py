@@ -33,12 +33,12 @@ class ProfileSettings(RedisSettings):
         ge=60,
         le=3650 * _DAY_S,
         description="Time after which an event counts half for short-term interests, in seconds; "
-        "a change sums up the whole log anew at the next start",
+        "a change sums up the log anew: all of it at the next start, or in Redis a user's when next read",
     )
     long_half_life_s: float = Field(
         30 * _DAY_S,
         ge=60,
         le=3650 * _DAY_S,
         description="Time after which an event counts half for long-term interests, in seconds; "
-        "a change sums up the whole log anew at the next start",
+        "a change sums up the log anew: all of it at the next start, or in Redis a user's when next read",
     )

@@ -15,7 +15,7 @@ from tests.redis_server import RedisServer, require_redis, running_redis
 from tests.shared.certificates import Authority
 
 INFO = {"redis_version": "7.4.1", "cluster_enabled": 0, "maxmemory_policy": "noeviction"}
-DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+DURABLE = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 
 
 def options(server: RedisServer, **fields: Any) -> RedisOptions:
@@ -34,6 +34,7 @@ def test_a_durable_server_is_fit(redis_server: RedisServer) -> None:
         ({"maxmemory_policy": "allkeys-lru"}, DURABLE, "set noeviction"),
         ({}, {**DURABLE, "appendonly": "no"}, "appendonly is no, and only with yes"),
         ({}, {**DURABLE, "appendfsync": "everysec"}, "appendfsync is everysec, and only with always"),
+        ({}, {**DURABLE, "no-appendfsync-on-rewrite": "yes"}, "no-appendfsync-on-rewrite is yes, and only with no"),
         ({}, None, "…_REDIS_MUST_BE_DURABLE=false"),
     ],
 )
@@ -42,6 +43,19 @@ def test_what_speaks_against_a_server_is_told_with_what_to_change(
 ) -> None:
     (found,) = objections({**INFO, **info}, config, must_be_durable=True)
     assert objection in found
+
+
+def test_a_user_who_may_not_ask_what_the_server_is_is_told_so(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as server:
+        with server.client() as client:
+            client.acl_setuser("app", enabled=True, passwords=["+p"], categories=["+@all"], commands=["-info"])
+        with pytest.raises(RedisUnfitError, match="refuses INFO"):
+            check(options(server, username="app", password="p"))
+
+
+@pytest.mark.parametrize("url", ["redis://r", "redis://r:6379/2", "rediss://[::1]:6380/0", "unix:///run/redis.sock"])
+def test_urls_as_they_are_written(url: str) -> None:
+    assert load(RedisSettings, {"REDIS_URL": url}).redis_url == url
 
 
 def test_a_server_whose_operator_sees_to_durability_is_not_asked_for_it() -> None:
@@ -69,7 +83,7 @@ def test_a_user_who_may_not_read_the_configuration_is_told_so(tmp_path: Path) ->
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RedisUnfitError, match=r"cannot use the Redis at unix:.*nowhere \(ConnectionError\)"):
+    with pytest.raises(RedisAwayError, match=r"cannot reach the Redis at unix:.*nowhere \(ConnectionError\)"):
         check(RedisOptions(f"unix://{tmp_path}/nowhere", "x:"))
 
 
@@ -104,10 +118,19 @@ def test_over_mutual_tls_only_who_shows_a_certificate_is_answered(tmp_path: Path
         url = f"redis://127.0.0.1:{port}/0"
         known = {"tls_ca": authority.file, "tls_certificate": shown.certificate, "tls_key": shown.key}
         check(options(server, url=url, **known))
-        wrong = ({"tls_certificate": None}, {"tls_ca": stranger.file}, {"tls_ca": None}, {"tls_ca": tmp_path / "none"})
-        for missing in wrong:
-            with pytest.raises(RedisUnfitError):
-                check(options(server, url=url, **{**known, **missing}))
+        wrong = {
+            "CERTIFICATE_VERIFY_FAILED": {"tls_ca": stranger.file},
+            "cannot speak TLS": {"tls_certificate": None},
+            "cannot read .*none": {"tls_ca": tmp_path / "none"},
+        }
+        for told, changed in wrong.items():
+            with pytest.raises(RedisUnfitError, match=told) as raised:
+                check(options(server, url=url, **{**known, **changed}))
+            assert not isinstance(raised.value, RedisAwayError), "waiting would not help"
+        with pytest.raises(RedisUnfitError):
+            check(options(server, url=url))
+        with pytest.raises(RedisUnfitError, match="CERTIFICATE_VERIFY_FAILED"):
+            check(options(server, url=url.replace("127.0.0.1", "localhost"), **known))
 
 
 def test_settings_become_options() -> None:
@@ -118,7 +141,19 @@ def test_settings_become_options() -> None:
         client.ping()
 
 
-@pytest.mark.parametrize("url", ["redis://user:hush-81c4@r:6379", "redis://r:6379?password=hush-81c4", "http://r"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hush-81c4@r:6379",
+        "redis://r:6379?password=hush-81c4",
+        "http://r",
+        "redis://r:99999/0",
+        "redis://r:abc/0",
+        "redis://[::1",
+        "redis://r/abc",
+        "unix://relative",
+    ],
+)
 def test_a_url_with_a_password_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsError, match="without user and password") as raised:
         load(RedisSettings, {"REDIS_URL": url})
