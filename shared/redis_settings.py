@@ -15,6 +15,7 @@ class RedisSettings(ServiceSettings):
     store: Literal["sqlite", "redis"] = Field(
         "sqlite", description="Where data is kept: in a file of this process, or in a Redis that replicas share"
     )
+    database: Path = Field(Path("homepage-data/store.db"), description="SQLite file of the store")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         pattern=REDIS_URL,
@@ -59,6 +60,11 @@ class RedisSettings(ServiceSettings):
         if self.redis_tls_ca is not None and self.redis_url.startswith("unix://"):
             raise ValueError("REDIS_TLS_CA is for redis:// and rediss://: a unix:// socket has no TLS")
         return self
+
+    @property
+    def store_at(self) -> str:
+        """Where the data is, in words for a log."""
+        return self.redis_url if self.store == "redis" else str(self.database)
 
     def redis_options(self, store: str) -> "RedisOptions":
         """For the store of that name, which gets a part of the key space of its own."""

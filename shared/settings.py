@@ -4,8 +4,10 @@ A service derives its own class from `ServiceSettings` and gives it a prefix; `l
 wrong value stops the start with one line that names the variable, the value and what is allowed.
 """
 
+import os
 import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
@@ -155,10 +157,24 @@ def load_or_exit(kind: type[Settings], arguments: list[str]) -> Settings:
     except SettingsError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    for name, meant in unknown(kind, os.environ).items():
+        print(f"{name} is no setting and is ignored{f'; is {meant} meant?' if meant else ''}", file=sys.stderr)
     if arguments:
         print(table(settings))
         raise SystemExit(0)
     return settings
+
+
+def unknown(kind: type[ServiceSettings], environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables with the settings' prefix that are none of them, each with the one that it is most like, or ""."""
+    prefix = variable(kind, "")
+    fields = {field.upper() for field in kind.model_fields}
+    strangers = {name: name.upper().removeprefix(prefix) for name in sorted(environment)}
+    return {
+        name: "".join(prefix + field for field in get_close_matches(rest, fields, 1))
+        for name, rest in strangers.items()
+        if prefix and name.upper().startswith(prefix) and rest not in fields
+    }
 
 
 def variable(kind: type[ServiceSettings], field: str) -> str:

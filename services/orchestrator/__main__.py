@@ -2,13 +2,14 @@
 
 import sys
 
-from shared.start import end_on_sigterm
+from shared.start import end_on_sigterm, needing
 
 
 def main() -> None:
     """Ends the process with its exit status."""
     end_on_sigterm()
-    from services.orchestrator.service import OrchestratorService
+    with needing("orchestrator"):
+        from services.orchestrator.service import OrchestratorService
     from services.orchestrator.settings import OrchestratorSettings
     from shared.server import serve
     from shared.settings import load_or_exit

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.orchestrator.sections import NEW, TRENDING
-from services.orchestrator.slate import Item, Scored, Source
+from services.orchestrator.slate import Candidate, Item, Scored, Source
 
 _CARES = 0.15
 """Least interest (-1..1) that is called one."""
@@ -55,7 +55,7 @@ def reasons_of(scored: Scored, section_id: str, history: Mapping[str, Item]) -> 
         found.append(Reason(ReasonKind.INTEREST, f"You care for {candidate.category}"))
     popular_source = Source.POPULAR in candidate.sources or Source.FALLBACK_POPULAR in candidate.sources
     popular = candidate.popularity >= _POPULAR and (popular_source or not scored.blended)
-    if popular or (popular_source and section_id == TRENDING):
+    if popular or (popular_source and section_id == TRENDING and candidate.popularity > 0):
         found.append(Reason(ReasonKind.POPULAR, "Popular now"))
     by_age = Source.FRESH in candidate.sources or section_id == NEW
     if scored.freshness >= _NEW and (by_age or not scored.blended):
@@ -63,15 +63,18 @@ def reasons_of(scored: Scored, section_id: str, history: Mapping[str, Item]) -> 
     first = _FIRST.get(section_id)
     if first is not None:
         found.sort(key=lambda reason: reason.kind is not first)
-    return found or [_by_source(candidate.sources[0] if candidate.sources else Source.POPULAR)]
+    return found or [_by_source(candidate)]
 
 
-def _by_source(source: Source) -> Reason:
+def _by_source(candidate: Candidate) -> Reason:
+    source = candidate.sources[0] if candidate.sources else Source.POPULAR
     if source is Source.FRESH:
         return Reason(ReasonKind.NEW, "Among the latest in the library")
     if source is Source.NEAREST:
         return Reason(ReasonKind.SIMILAR_TO, "Similar to what you looked at")
-    return Reason(ReasonKind.POPULAR, "Liked by others")
+    if candidate.popularity > 0:
+        return Reason(ReasonKind.POPULAR, "Liked by others")
+    return Reason(ReasonKind.FILLER, "From the library: nobody has acted on it yet")
 
 
 def _short(title: str) -> str:

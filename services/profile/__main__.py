@@ -2,13 +2,14 @@
 
 import sys
 
-from shared.start import end_on_sigterm
+from shared.start import end_on_sigterm, needing
 
 
 def main() -> None:
     """Ends the process with its exit status."""
     end_on_sigterm()
-    from services.profile.service import ProfileService
+    with needing("profile"):
+        from services.profile.service import ProfileService
     from services.profile.settings import ProfileSettings
     from shared.server import serve
     from shared.settings import load_or_exit

@@ -1,5 +1,7 @@
 """The profile service as the runtime sees it: the store, and the servicer over it."""
 
+import logging
+
 import grpc
 from homepage.profile.v1 import profile_pb2, profile_pb2_grpc
 
@@ -9,7 +11,10 @@ from services.profile.settings import ProfileSettings
 from services.profile.sqlite_database import SqliteOptions
 from services.profile.sqlite_store import SqliteProfileStore
 from services.profile.store import ProfileStore
+from shared.logs import FIELDS
 from shared.server import Runtime
+
+log = logging.getLogger(__name__)
 
 
 class ProfileService:
@@ -19,6 +24,7 @@ class ProfileService:
 
     def __init__(self, runtime: Runtime, settings: ProfileSettings) -> None:
         half_lives = HalfLives(settings.short_half_life_s, settings.long_half_life_s)
+        self._settings = settings
         self._store = _store(runtime, settings, half_lives)
         self._servicer = ProfileServicer(self._store, half_lives, runtime.clock, runtime.metrics)
 
@@ -29,6 +35,7 @@ class ProfileService:
     async def start(self) -> None:
         """Opens the store."""
         await self._store.open()
+        log.info("store open", extra={FIELDS: {"store": self._settings.store, "at": self._settings.store_at}})
 
     async def stop(self) -> None:
         """Writes what waits and closes the store."""

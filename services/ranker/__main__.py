@@ -3,7 +3,7 @@
 import os
 import sys
 
-from shared.start import end_on_sigterm
+from shared.start import end_on_sigterm, needing
 
 
 def main() -> None:
@@ -16,7 +16,8 @@ def main() -> None:
     # OpenMP's threads spin while they wait, which on a shared machine makes two threads slower than one. It is read
     # once, when PyTorch is imported; so that comes after.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from services.ranker.service import RankerService
+    with needing("ranker"):
+        from services.ranker.service import RankerService
     from shared.server import serve
 
     serve("ranker", settings, lambda runtime: RankerService(settings, runtime))

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from shared.start import end_on_sigterm
+from shared.start import end_on_sigterm, needing
 
 
 def main() -> None:
@@ -12,7 +12,8 @@ def main() -> None:
     # Read when numpy is first imported. Searches run side by side already; BLAS threads that wait for one another made
     # a small product five times slower on two busy cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from services.retrieval.service import RetrievalService
+    with needing("retrieval"):
+        from services.retrieval.service import RetrievalService
     from services.retrieval.settings import RetrievalSettings
     from shared.server import serve
     from shared.settings import load_or_exit

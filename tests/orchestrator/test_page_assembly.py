@@ -116,7 +116,9 @@ def kinds(scored, section="for_you", history=None):
 
 
 def test_reasons_are_told_only_when_their_signal_is_there():
-    assert kinds(make_scored(1, 0.5)) == [ReasonKind.POPULAR]
+    assert kinds(make_scored(1, 0.5, popularity=0.01)) == [ReasonKind.POPULAR]
+    assert kinds(make_scored(1, 0.5, popularity=0.01), "trending") == [ReasonKind.POPULAR]
+    assert kinds(make_scored(1, 0.5)) == kinds(make_scored(1, 0.5), "trending") == [ReasonKind.FILLER]
     assert kinds(make_scored(1, 0.5, sources=(Source.FRESH,))) == [ReasonKind.NEW]
     assert kinds(make_scored(1, 0.5, interest=0.5)) == [ReasonKind.INTEREST]
     assert kinds(make_scored(1, 0.5, anchor_item_id="h"), history={"h": PlainItem("h", "x")}) == [ReasonKind.SIMILAR_TO]

@@ -148,3 +148,17 @@ def test_a_process_with_wrong_settings_exits_with_2_and_one_line_each():
     assert ended.returncode == 2
     assert [line.partition("=")[0] for line in ended.stderr.splitlines()] == ["GRACE_S", "LOG_LEVEL"]
     assert ended.stdout == ""
+
+
+def test_a_variable_that_is_no_setting_is_told_with_the_one_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("HOMEPAGE_EXAMPLE_STOR", "redis")
+    monkeypatch.setenv("HOMEPAGE_EXAMPLE_ZZZ", "1")
+    monkeypatch.setenv("HOMEPAGE_EXAMPLE_STORE", "redis")
+    monkeypatch.setenv("HOMEPAGE_OTHER_STORE", "redis")
+    assert load_or_exit(ExampleSettings, []).store == "redis"
+    assert capsys.readouterr().err.splitlines() == [
+        "HOMEPAGE_EXAMPLE_STOR is no setting and is ignored; is HOMEPAGE_EXAMPLE_STORE meant?",
+        "HOMEPAGE_EXAMPLE_ZZZ is no setting and is ignored",
+    ]
