@@ -2,7 +2,8 @@
 
 Whatever changes it is written first and becomes visible after, as a new snapshot put in place of the old one by one
 assignment. Changes must run one after the other in one thread; reads of `snapshot` need no lock. Where replicas share a
-store, each change first takes over what the others have changed, and `follow` does just that.
+store, each change first takes over what the others have changed, and `follow` does just that; where one of them comes
+between, the change is worked out anew from what is there then.
 
 When the embedding model changes, the index in use goes on serving while its successor fills; the successor takes over
 when it has every item and its graph, because vectors of different models must not be compared.
@@ -10,26 +11,40 @@ when it has every item and its graph, because vectors of different models must n
 
 import logging
 import random
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from services.retrieval.catalogue import ABSENT, Catalogue, Floats, Rows
 from services.retrieval.graph_builder import Build, caught_up
-from services.retrieval.index import IndexEntry, VectorIndex, fingerprint, unit_vectors
+from services.retrieval.index import VectorIndex, unit_vectors
 from services.retrieval.items import Item
-from services.retrieval.popularity import EventPage, Popularity, counted, faded, log_weight
+from services.retrieval.loading import entries, is_current, load
+from services.retrieval.popularity import CountsMovedError, EventPage, Popularity
 from services.retrieval.snapshot import Snapshot
-from services.retrieval.store import LibraryStore, Progress, StoredVector, Tally
+from services.retrieval.store import (
+    LibraryStore,
+    Progress,
+    StoredVector,
+    StoreMovedError,
+    StoreOpenError,
+    StoreReplacedError,
+    Tally,
+)
+from services.retrieval.sums import Sums
+from shared.errors import Reason, ServiceError
 from shared.logs import FIELDS
 
 log = logging.getLogger(__name__)
 
-_LEAST_TALLIES = 10_000
-"""Up to so many sums are kept before any are looked through for what has faded."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MOST_TRIES = 40
+"""How often a change is tried when others come between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +74,19 @@ class Library:
         self._store = store
         self._half_life_s = half_life_s
         self._shuffle = shuffle
-        self._tallies: dict[str, Tally] = {}
-        self._look_through_at = _LEAST_TALLIES
-        self.progress = Progress()
-        """How far the event log has been counted; replaced as a whole."""
+        self._sums = Sums(half_life_s)
+        self._loaded = False
         self._successor: VectorIndex | None = None
         self._refused: dict[str, str] = {}
         catalogue = Catalogue.empty()
         self.snapshot = Snapshot(catalogue, VectorIndex.empty(), Popularity(np.zeros(0), catalogue))
 
     # Reads: from any thread.
+
+    @property
+    def progress(self) -> Progress:
+        """How far the event log has been counted."""
+        return self._sums.progress
 
     def status(self) -> Status:
         """How far it has come."""
@@ -112,31 +130,44 @@ class Library:
     def open(self) -> None:
         """Loads everything from the store. Raises StoreOpenError."""
         self._store.open()
-        self.progress = self._store.progress()
-        self._tallies = dict(self._store.tallies())
-        catalogue = Catalogue.empty().with_items(list(self._store.items()))
-        vectors = [vector for vector in self._store.vectors() if _is_current(catalogue, vector)]
-        # A change of model may have been cut short: the version with most vectors serves, the other is made up for.
-        versions = Counter(vector.embedding_version for vector in vectors).most_common(2)
-        indexes = []
-        for version, _ in versions:
-            own = [vector for vector in vectors if vector.embedding_version == version]
-            indexes.append(VectorIndex.empty(version).with_vectors(_entries(catalogue, own)))
-        weights = [log_weight(self._tallies.get(item.item_id), self._half_life_s) for item in catalogue.items if item]
-        popularity = Popularity(np.array(weights, np.float64), catalogue)
-        self._successor = indexes[1] if len(indexes) > 1 else None
-        self.snapshot = Snapshot(catalogue, indexes[0] if indexes else VectorIndex.empty(), popularity)
+        self._loaded = False
+        try:
+            self.follow()
+        except ServiceError as error:
+            self._store.close()
+            raise StoreOpenError(f"the store failed while it was loaded: {error.__cause__ or error}") from error
 
     def close(self) -> None:
         """Closes the store."""
         self._store.close()
 
     def follow(self) -> None:
-        """Takes over all that others have changed at a shared store.
+        """Takes over all that others have changed at a shared store, or all of it where it is another library now.
 
         Raises:
             ServiceError: STORE_UNAVAILABLE.
         """
+        self._change(lambda: None)
+
+    def _change(self, change: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Makes a change that goes by what is in memory, when that is all that is in the store."""
+        for _ in range(_MOST_TRIES):
+            try:
+                if not self._loaded:
+                    loaded = load(self._store, self._half_life_s)
+                    self.snapshot, self._successor, self._sums = loaded.snapshot, loaded.successor, loaded.sums
+                    self._loaded = True
+                self._take_over()
+                return change(*args, **kwargs)
+            except StoreMovedError:
+                continue
+            except StoreReplacedError as error:
+                log.error("the store may hold another library now: loading it", extra={FIELDS: {"why": str(error)}})
+                self._loaded = False
+        message = "others keep changing the library; sending the same again is safe"
+        raise ServiceError(Reason.STORE_UNAVAILABLE, message, retry_after_s=1.0)
+
+    def _take_over(self) -> None:
         while changes := self._store.changes():
             self._show_items(changes.items)
             self._show_without(changes.deleted)
@@ -154,7 +185,9 @@ class Library:
         Raises:
             ServiceError: STORE_UNAVAILABLE.
         """
-        self.follow()
+        return self._change(self._put, items)
+
+    def _put(self, items: Sequence[Item]) -> PutResult:
         before = self.snapshot.catalogue
         changed: dict[str, Item] = {}
         stored = 0
@@ -162,9 +195,8 @@ class Library:
             if changed.get(item.item_id, before.find(item.item_id)) != item:
                 changed[item.item_id] = item
                 stored += 1
-        if changed:
-            self._store.put_items(list(changed.values()))
-            self._show_items(list(changed.values()))
+        self._store.put_items(list(changed.values()))  # also when there are none: see LibraryStore
+        self._show_items(list(changed.values()))
         return PutResult(stored, len(items) - stored)
 
     def _show_items(self, items: Sequence[Item]) -> None:
@@ -178,9 +210,8 @@ class Library:
         catalogue = before.with_items(items)
         weights = np.full(catalogue.rows, -np.inf)
         weights[: before.rows] = self.snapshot.popularity.log_weights
-        for item in items:
-            tally = self._tallies.get(item.item_id)
-            weights[catalogue.row(item.item_id)] = log_weight(tally, self._half_life_s)
+        item_ids = [item.item_id for item in items]
+        weights[catalogue.rows_of(item_ids)] = self._sums.log_weights(item_ids)
         self._publish(catalogue, outdated, weights)
 
     def delete(self, item_ids: Sequence[str]) -> int:
@@ -189,12 +220,13 @@ class Library:
         Raises:
             ServiceError: STORE_UNAVAILABLE.
         """
-        self.follow()
+        return self._change(self._delete, item_ids)
+
+    def _delete(self, item_ids: Sequence[str]) -> int:
         catalogue = self.snapshot.catalogue
         there = [item_id for item_id in dict.fromkeys(item_ids) if catalogue.find(item_id) is not None]
-        if there:
-            self._store.delete_items(there)
-            self._show_without(there)
+        self._store.delete_items(there)  # also when there are none: see LibraryStore
+        self._show_without(there)
         return len(there)
 
     def _show_without(self, item_ids: Sequence[str]) -> None:
@@ -223,9 +255,10 @@ class Library:
             InvalidVectorError: when one is not a unit vector of the right dimension; nothing is added then.
             ServiceError: STORE_UNAVAILABLE.
         """
-        if not vectors:
-            return
-        self.follow()
+        if vectors:
+            self._change(self._put_vectors, vectors)
+
+    def _put_vectors(self, vectors: Sequence[StoredVector]) -> None:
         version = vectors[0].embedding_version
         unit_vectors([vector.values for vector in vectors], self._index_for(version).storage.vectors.shape[1])
         missing = self._missing(vectors)
@@ -237,14 +270,14 @@ class Library:
         """Those of one embedding version that belong to the items here and that the index does not have yet."""
         catalogue = self.snapshot.catalogue
         index = self._index_for(vectors[0].embedding_version)
-        current = [vector for vector in vectors if _is_current(catalogue, vector)]
+        current = [vector for vector in vectors if is_current(catalogue, vector)]
         return [vector for vector in current if index.slots(catalogue.rows_of([vector.item_id]))[0] < 0]
 
     def _show_vectors(self, version: str, missing: Sequence[StoredVector]) -> None:
         index = self._index_for(version)
         if index not in (self.snapshot.index, self._successor):
             self._refused.clear()
-        index = index.with_vectors(_entries(self.snapshot.catalogue, missing))
+        index = index.with_vectors(entries(self.snapshot.catalogue, missing))
         serving = self.snapshot.index
         if index.embedding_version == serving.embedding_version or not len(serving):
             self._successor = None
@@ -276,52 +309,40 @@ class Library:
             CountsMovedError: another replica has counted meanwhile; the page is not.
             ServiceError: STORE_UNAVAILABLE.
         """
-        self.follow()
-        tallies: dict[str, Tally] = {}
-        for event in page.events:
-            before = tallies.get(event.item_id) or self._tallies.get(event.item_id)
-            tallies[event.item_id] = counted(before, event, self._half_life_s)
-        gone = self._faded(tallies.keys())
+        return self._change(self._count, page, after)
+
+    def _count(self, page: EventPage, after: Progress) -> Progress:
+        self._expect(after)
+        tallies = self._sums.with_events(page.events)
+        gone = self._sums.faded(self.snapshot.catalogue, tallies.keys())
         progress = replace(after, cursor=page.next_cursor, counted=after.counted + len(page.events))
-        self._store.put_counts(tallies, progress, after, gone)
+        self._store.put_counts(tallies, progress, gone)
         self._show_counts(tallies, gone, progress)
         return progress
 
     def forget_counts(self, after: Progress) -> None:
         """Counting begins anew, from no sums and no cursor. `after` and errors as for `count`."""
-        self.follow()
-        self._begin_counts_anew(self._store.forget_counts(after))
+        self._change(self._forget_counts, after)
 
-    def _show_counts(self, tallies: Mapping[str, Tally], gone: Collection[str], progress: Progress) -> None:
-        if progress.generation != self.progress.generation:
-            self._begin_counts_anew(progress)
-        self.progress = progress
-        if not tallies and not gone:
-            return
-        self._tallies.update(tallies)
-        for item_id in gone:
-            self._tallies.pop(item_id, None)
-        catalogue = self.snapshot.catalogue
-        weights = self.snapshot.popularity.log_weights.copy()
-        for item_id in (*tallies, *gone):
-            if (row := catalogue.row(item_id)) != ABSENT:
-                weights[row] = log_weight(self._tallies.get(item_id), self._half_life_s)
-        self._show_popularity(weights)
-
-    def _begin_counts_anew(self, progress: Progress) -> None:
-        self.progress = progress
-        self._tallies.clear()
+    def _forget_counts(self, after: Progress) -> None:
+        self._expect(after)
+        self._sums = Sums(self._half_life_s, progress=self._store.forget_counts())
         self._show_popularity(np.full(self.snapshot.catalogue.rows, -np.inf))
 
-    def _faded(self, kept: Collection[str]) -> list[str]:
-        """Sums of items that are not here and have decayed to nothing; looked for whenever the sums have doubled."""
-        if len(self._tallies) < self._look_through_at:
-            return []
+    def _expect(self, progress: Progress) -> None:
+        if self.progress != progress:
+            raise CountsMovedError
+
+    def _show_counts(self, tallies: Mapping[str, Tally], gone: Collection[str], progress: Progress) -> None:
+        anew = progress.generation != self.progress.generation
+        self._sums.change(tallies, gone, progress)
+        if not tallies and not gone and not anew:
+            return
         catalogue = self.snapshot.catalogue
-        candidates = faded(self._tallies, self._half_life_s)
-        gone = [item_id for item_id in candidates if item_id not in kept and catalogue.find(item_id) is None]
-        self._look_through_at = max(_LEAST_TALLIES, 2 * (len(self._tallies) - len(gone)))
-        return gone
+        here = [item_id for item_id in (*tallies, *gone) if catalogue.row(item_id) != ABSENT]
+        weights = np.full(catalogue.rows, -np.inf) if anew else self.snapshot.popularity.log_weights.copy()
+        weights[catalogue.rows_of(here)] = self._sums.log_weights(here)
+        self._show_popularity(weights)
 
     def _show_popularity(self, log_weights: Floats) -> None:
         popularity = Popularity(log_weights, self.snapshot.catalogue)
@@ -349,16 +370,3 @@ def _without_vector(catalogue: Catalogue, index: VectorIndex) -> Rows:
     """Live rows that an index does not have."""
     live = np.flatnonzero(catalogue.columns.live)
     return live[index.slots(live) < 0]
-
-
-def _is_current(catalogue: Catalogue, vector: StoredVector) -> bool:
-    """Whether a vector belongs to the present text of an item that is there."""
-    item = catalogue.find(vector.item_id)
-    return item is not None and item.revision == vector.revision
-
-
-def _entries(catalogue: Catalogue, vectors: Sequence[StoredVector]) -> list[IndexEntry]:
-    return [
-        IndexEntry(catalogue.row(vector.item_id), fingerprint(vector.item_id, vector.revision), vector.values)
-        for vector in vectors
-    ]

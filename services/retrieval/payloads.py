@@ -41,12 +41,15 @@ def _says_something(value: object) -> bool:
 
 
 def item_from_json(item_id: str, body: str | bytes) -> Item:
-    """The item that `item_to_json` was given."""
-    fields = json.loads(body)
-    price = Price(*fields.pop("price")) if "price" in fields else None
-    moderation = Moderation(fields.pop("moderation"))
-    tags = tuple(fields.pop("tags", ()))
-    return Item(item_id, price=price, moderation=moderation, tags=tags, **fields)
+    """The item that `item_to_json` was given.
+
+    Fields that a newer version wrote are ignored: replicas of two versions may share a store for a while.
+    """
+    named = json.loads(body)
+    price = Price(*named["price"]) if "price" in named else None
+    fields = {name: named[name] for name in _PLAIN if name in named}
+    fields["tags"] = tuple(fields.get("tags", ()))
+    return Item(item_id, price=price, moderation=Moderation(named["moderation"]), **fields)
 
 
 def vector_to_bytes(vector: StoredVector) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 
 from services.retrieval.behaviour import CountedEvent
 from services.retrieval.catalogue import Catalogue, Floats, Mask, Rows
-from services.retrieval.store import CountsMovedError, Progress, Tally
+from services.retrieval.store import Progress, Tally
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,10 @@ class EventPage:
 
     events: tuple[CountedEvent, ...]
     next_cursor: str
+
+
+class CountsMovedError(Exception):
+    """Another replica has counted on, or anew, meanwhile: what was to be counted does not follow; it was not."""
 
 
 class UnknownCursorError(Exception):

@@ -6,6 +6,7 @@ where replicas share it, what the others have changed.
 Ready as soon as the library is in memory; vectors without a graph are searched exactly meanwhile.
 """
 
+import logging
 import random
 import threading
 
@@ -24,8 +25,11 @@ from services.retrieval.servicer import RetrievalServicer
 from services.retrieval.settings import RetrievalSettings
 from services.retrieval.sqlite_store import SqliteStore
 from services.retrieval.upstreams import ProfileEvents, RankerEmbeddings
+from shared.logs import FIELDS
 from shared.metrics import LIBRARY_ITEMS, Metrics
 from shared.server import Runtime
+
+log = logging.getLogger(__name__)
 
 
 class RetrievalService:
@@ -58,6 +62,7 @@ class RetrievalService:
 
             await until_fit(self._settings.redis_options("library"))
         await self._writing.run(self.library.open)
+        log.info("store open", extra={FIELDS: {"store": self._settings.store, "at": self._settings.store_at}})
         _show(self.library, self._runtime.metrics)
         self._tasks = [self._embedding(), self._counting(), self._graph_keeping(), self._following()]
         self.embedding, self.counting, self.graph_keeping, self.following = self._tasks

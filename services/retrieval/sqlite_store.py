@@ -9,7 +9,7 @@ import numpy as np
 
 from services.retrieval.items import Item
 from services.retrieval.payloads import FLOATS, item_from_json, item_to_json
-from services.retrieval.store import CountsMovedError, Progress, StoredVector, StoreOpenError, Tally
+from services.retrieval.store import Progress, StoredVector, StoreOpenError, Tally
 from shared.errors import Reason, ServiceError
 
 SCHEMA_VERSION = 1
@@ -110,31 +110,23 @@ class SqliteStore:
             )
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", rows)
 
-    def put_counts(
-        self, tallies: Mapping[str, Tally], progress: Progress, after: Progress, faded: Collection[str] = ()
-    ) -> None:
+    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress, faded: Collection[str] = ()) -> None:
         """See LibraryStore."""
         with self._transaction() as connection:
-            self._expect(after)
             rows = ((id_, t.total, t.as_of) for id_, t in tallies.items())
             connection.executemany("INSERT OR REPLACE INTO popularity VALUES (?, ?, ?)", rows)
             connection.executemany("DELETE FROM popularity WHERE item_id = ?", ((item_id,) for item_id in faded))
             connection.execute("UPDATE progress SET cursor = ?, counted = ?", (progress.cursor, progress.counted))
 
-    def forget_counts(self, after: Progress) -> Progress:
+    def forget_counts(self) -> Progress:
         """See LibraryStore."""
         with self._transaction() as connection:
-            self._expect(after)
             connection.execute("DELETE FROM popularity")
             connection.execute("UPDATE progress SET cursor = '', counted = 0")
         return Progress()
 
     def changes(self) -> None:
         """None: nobody else writes to the file."""
-
-    def _expect(self, progress: Progress) -> None:
-        if self.progress() != progress:
-            raise CountsMovedError
 
     @property
     def _open(self) -> sqlite3.Connection:

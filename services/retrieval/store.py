@@ -62,8 +62,15 @@ class Changes:
     """Of another generation than before: all earlier sums are gone."""
 
 
-class CountsMovedError(Exception):
-    """Another process has counted on, or anew, meanwhile: what was to be written does not follow; nothing was."""
+class StoreMovedError(Exception):
+    """Others have changed the store meanwhile: follow, then try again; nothing was written."""
+
+
+class StoreReplacedError(Exception):
+    """The store may hold another library than the one that was loaded: load all of it anew; nothing was written.
+
+    The text says how that was noticed. From now on the store is about the library that it holds now.
+    """
 
 
 class StoreOpenError(StartError):
@@ -71,7 +78,12 @@ class StoreOpenError(StartError):
 
 
 class LibraryStore(Protocol):
-    """Items, vectors, popularity. Changes raise ServiceError(STORE_UNAVAILABLE) when the disk refuses."""
+    """Items, vectors, popularity. Changes raise ServiceError(STORE_UNAVAILABLE) when the disk refuses.
+
+    At a shared store they raise StoreMovedError unless the caller has been told of all that others have changed, and
+    StoreReplacedError, which `changes` and `progress` raise too. Once a change is acknowledged, be it one of nothing,
+    none that was sent before it can still take effect.
+    """
 
     def open(self) -> None:
         """Makes it ready for use. Raises StoreOpenError when it cannot be used."""
@@ -98,21 +110,13 @@ class LibraryStore(Protocol):
         """Removes items and their vectors; popularity stays, as an item may come back."""
 
     def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
-        """Adds or replaces vectors; a shared store leaves out those of texts that are not the items' any more."""
+        """Adds or replaces vectors."""
 
-    def put_counts(
-        self, tallies: Mapping[str, Tally], progress: Progress, after: Progress, faded: Collection[str] = ()
-    ) -> None:
-        """Adds or replaces sums together with the cursor behind them, so that no event counts twice; drops `faded`.
+    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress, faded: Collection[str] = ()) -> None:
+        """Adds or replaces sums together with the cursor behind them, so that no event counts twice; drops `faded`."""
 
-        `after`: the progress that this goes on from; raises CountsMovedError when it is no longer the present one.
-        """
-
-    def forget_counts(self, after: Progress) -> Progress:
-        """Drops all sums together with the cursor, so that the next event is the first of a log; returns the new start.
-
-        `after`: as for `put_counts`.
-        """
+    def forget_counts(self) -> Progress:
+        """Drops all sums together with the cursor, so that the next event is the first of a log; returns the start."""
 
     def changes(self) -> Changes | None:
         """What others have changed since the last look, or since it was opened: a piece at a time, None = no more.

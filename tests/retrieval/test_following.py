@@ -13,9 +13,9 @@ from services.retrieval import redis_store
 from services.retrieval.behaviour import CountedEvent
 from services.retrieval.items import Item
 from services.retrieval.library import Library
-from services.retrieval.popularity import EventPage
+from services.retrieval.popularity import CountsMovedError, EventPage
 from services.retrieval.redis_store import RedisStore
-from services.retrieval.store import CountsMovedError, Progress, StoredVector, Tally
+from services.retrieval.store import Progress, StoredVector, Tally
 from shared.ids import random_ids
 from shared.redis_settings import RedisOptions
 from tests.redis_server import RedisServer
@@ -126,7 +126,7 @@ def direction(item: Item) -> Any:
 def contents(library: Library) -> tuple[dict[str, Item], dict[str, Tally], Progress, str]:
     catalogue = library.snapshot.catalogue
     items = {item.item_id: item for item in catalogue.items if item is not None}
-    return items, dict(library._tallies), library.progress, library.snapshot.index.version
+    return items, dict(library._sums.tallies), library.progress, library.snapshot.index.version
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -175,6 +175,7 @@ def test_a_late_vector_of_the_serving_model_does_not_throw_its_successor_away(
     library.put_vectors(vectors["old"])
     late.open()
     library.put_vectors(vectors["new"][:1])
+    assert late.changes()
     late.put_vectors(vectors["old"][1:])
     library.follow()
     library.put_vectors(vectors["new"][1:])

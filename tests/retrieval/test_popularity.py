@@ -1,6 +1,7 @@
 """Decayed sums: exact whatever the order of events."""
 
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from services.retrieval.behaviour import CountedEvent, popularity_weight
 from services.retrieval.items import Item
 from services.retrieval.library import Library
-from services.retrieval.popularity import EventPage, counted, faded, log_weight
+from services.retrieval.popularity import CountsMovedError, EventPage, counted, faded, log_weight
 from services.retrieval.sqlite_store import SqliteStore
-from services.retrieval.store import Tally
+from services.retrieval.store import Progress, Tally
 from shared.action import Action
+from shared.errors import Reason, ServiceError
 
 HALF_LIFE = 172_800.0
 NOW = 1_750_000_000.0
@@ -72,4 +74,58 @@ def test_sums_of_items_that_never_came_are_dropped_once_they_have_faded(tmp_path
     assert len(stored) < 2 * 11 * 2000
     assert {"here", "40/1999", "31/0"} <= stored.keys()
     assert math.isfinite(library.snapshot.popularity.log_weights[library.snapshot.catalogue.row("here")])
+    library.close()
+
+
+class RecordingStore(SqliteStore):
+    """Notes how many sums it is to drop; `full`: refuses that."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.dropped: list[int] = []
+        self.full = False
+
+    def put_counts(self, tallies: Mapping[str, Tally], progress: Progress, faded: Collection[str] = ()) -> None:
+        self.dropped.append(len(faded))
+        if self.full:
+            raise ServiceError(Reason.STORE_UNAVAILABLE, "full")
+        super().put_counts(tallies, progress, faded)
+
+
+def test_faded_sums_go_a_thousand_at_a_time_until_none_is_left_also_when_the_store_refuses_at_first(
+    tmp_path: Path,
+) -> None:
+    store = RecordingStore(tmp_path / "library.db")
+    library = Library(store, HALF_LIFE)
+    library.open()
+    later = EventPage((CountedEvent("0/0", 1.0, NOW + 20 * HALF_LIFE),), "later")
+    for many, time in ((9000, NOW), (3501, NOW + 20 * HALF_LIFE)):
+        events = tuple(CountedEvent(f"{time}/{n}", 1.0, time) for n in range(many))
+        library.count(EventPage(events, "c"), library.progress)
+    assert store.dropped == [0, 0]
+    store.full = True
+    for _ in range(2):
+        with pytest.raises(ServiceError):
+            library.count(later, library.progress)
+    store.full = False
+    for _ in range(6):
+        library.count(later, library.progress)
+    assert store.dropped[2:] == [1000, 1000, 1000, 1000, 1000, 0, 0, 0]
+    assert len(dict(store.tallies())) == 9502
+    library.close()
+
+
+def test_counts_that_do_not_follow_from_the_present_progress_are_refused_whole(tmp_path: Path) -> None:
+    library = Library(SqliteStore(tmp_path / "library.db"), HALF_LIFE)
+    library.open()
+    page = EventPage((CountedEvent("a", 1.0, NOW),), "c1")
+    at = library.count(page, library.progress)
+    for wrong in (Progress(), Progress("c1", 2), Progress("c2", 1)):
+        with pytest.raises(CountsMovedError):
+            library.count(page, wrong)
+        with pytest.raises(CountsMovedError):
+            library.forget_counts(wrong)
+    assert library.progress == at
+    library.forget_counts(at)
+    assert library.progress == Progress()
     library.close()

@@ -11,7 +11,7 @@ import pytest
 from services.retrieval.items import Item, Moderation, Price
 from services.retrieval.redis_store import RedisStore
 from services.retrieval.sqlite_store import SqliteStore
-from services.retrieval.store import CountsMovedError, LibraryStore, Progress, StoredVector, Tally, Vector
+from services.retrieval.store import LibraryStore, Progress, StoredVector, Tally, Vector
 from shared.errors import Reason, ServiceError
 from shared.ids import random_ids
 from shared.redis_settings import RedisOptions
@@ -103,8 +103,8 @@ def test_vectors_survive_to_the_bit_and_go_with_their_item(reopen: Reopen) -> No
 
 def test_counts_and_cursor_survive_together(reopen: Reopen) -> None:
     store = reopen()
-    store.put_counts({"a": Tally(1.5, 10.0), "b": Tally(-2.0, 20.0)}, Progress("c1", 3), Progress())
-    store.put_counts({"a": Tally(0.1 + 0.2, 1e9 / 3)}, Progress("c2", 4), Progress("c1", 3))
+    store.put_counts({"a": Tally(1.5, 10.0), "b": Tally(-2.0, 20.0)}, Progress("c1", 3))
+    store.put_counts({"a": Tally(0.1 + 0.2, 1e9 / 3)}, Progress("c2", 4))
     store = reopen()
     assert dict(store.tallies()) == {"a": Tally(0.1 + 0.2, 1e9 / 3), "b": Tally(-2.0, 20.0)}
     assert store.progress() == Progress("c2", 4)
@@ -112,38 +112,27 @@ def test_counts_and_cursor_survive_together(reopen: Reopen) -> None:
 
 def test_faded_sums_go_and_all_go_with_the_cursor_when_counting_starts_over(reopen: Reopen) -> None:
     store = reopen()
-    store.put_counts({"a": Tally(1.0, 1.0), "b": Tally(1.0, 1.0)}, Progress("c1", 2), Progress())
-    store.put_counts({"c": Tally(1.0, 9.0)}, Progress("c2", 3), Progress("c1", 2), faded=["a", "unknown"])
+    store.put_counts({"a": Tally(1.0, 1.0), "b": Tally(1.0, 1.0)}, Progress("c1", 2))
+    store.put_counts({"c": Tally(1.0, 9.0)}, Progress("c2", 3), faded=["a", "unknown"])
     store = reopen()
     assert dict(store.tallies()) == {"b": Tally(1.0, 1.0), "c": Tally(1.0, 9.0)}
-    start = store.forget_counts(Progress("c2", 3))
+    start = store.forget_counts()
     assert (start.cursor, start.counted) == ("", 0)
     store = reopen()
     assert (list(store.tallies()), store.progress()) == ([], start)
     first = replace(start, cursor="n1", counted=1)
-    store.put_counts({"d": Tally(1.0, 1.0)}, first, start)
+    store.put_counts({"d": Tally(1.0, 1.0)}, first)
     assert store.progress() == first
-
-
-def test_counts_that_do_not_follow_from_the_present_progress_are_refused_whole(reopen: Reopen) -> None:
-    store = reopen()
-    store.put_counts({"a": Tally(1.0, 1.0)}, Progress("c1", 2), Progress())
-    for wrong in (Progress(), Progress("c1", 1), Progress("c2", 2)):
-        with pytest.raises(CountsMovedError):
-            store.put_counts({"a": Tally(9.0, 9.0)}, Progress("c2", 3), wrong, faded=["a"])
-        with pytest.raises(CountsMovedError):
-            store.forget_counts(wrong)
-    assert (dict(store.tallies()), store.progress()) == ({"a": Tally(1.0, 1.0)}, Progress("c1", 2))
 
 
 def test_a_change_that_fails_leaves_nothing_behind(reopen: Reopen) -> None:
     store = reopen()
     wrong = {"a": Tally(1.0, 1.0), "b": Tally(None, 1.0)}  # type: ignore[arg-type]
     with pytest.raises((sqlite3.Error, TypeError)):
-        store.put_counts(wrong, Progress("c", 1), Progress())
+        store.put_counts(wrong, Progress("c", 1))
     assert list(store.tallies()) == []
     assert store.progress() == Progress("", 0)
-    store.put_counts({"a": Tally(1.0, 1.0)}, Progress("c", 1), Progress())
+    store.put_counts({"a": Tally(1.0, 1.0)}, Progress("c", 1))
     assert store.progress() == Progress("c", 1)
 
 

@@ -1,11 +1,14 @@
 #!lua flags=allow-oom
--- Removes items and their vectors. ARGV from the third on: ids.
-for first = 3, #ARGV do
+-- Removes items and their vectors. ARGV from the fourth on: ids.
+local after = begin()
+if not after then return false end
+for first = 4, #ARGV do
   local id = ARGV[first]
-  if redis.call('HDEL', items, id) == 1 then
+  if redis.call('HEXISTS', items, id) == 1 then
+    bury('i:' .. id)
+    redis.call('HDEL', items, id)
     redis.call('HDEL', vectors, id)
     redis.call('ZREM', changed, 'v:' .. id)
-    bury('i:' .. id)
   end
 end
-return written()
+return {after}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Makes a library where there is none.
 -- KEYS: prefix of all keys. ARGV: id for a new library, its schema version.
--- Returns schema version, id, revision; the first is nil where the keys are those of something else.
+-- Returns the server's run_id, and the library's schema version (nil where the keys are something else's), id, revision.
 local prefix = KEYS[1]
 local about = prefix .. 'about'
 
@@ -9,4 +9,5 @@ if redis.call('EXISTS', about, prefix .. 'items', prefix .. 'vectors', prefix ..
   redis.call('HSET', about, 'library_id', ARGV[1], 'schema', ARGV[2], 'revision', 0, 'cleared_to', 0)
   redis.call('HSET', about, 'cursor', '', 'counted', 0, 'generation', 0)
 end
-return redis.call('HMGET', about, 'schema', 'library_id', 'revision')
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+return {run_id, unpack(redis.call('HMGET', about, 'schema', 'library_id', 'revision'))}

@@ -1,12 +1,9 @@
 #!lua
--- Adds or replaces the vectors of items that are there with the text that was embedded.
--- ARGV from the third on: id, fingerprint of the text, and value of each.
-for first = 3, #ARGV, 3 do
-  local id, text = ARGV[first], ARGV[first + 1] .. ' '
-  local item = redis.call('HGET', items, id)
-  if item and string.sub(item, 1, #text) == text then
-    redis.call('HSET', vectors, id, ARGV[first + 2])
-    note('v:' .. id)
-  end
+-- Adds or replaces vectors. ARGV from the fourth on: id and value of each.
+local after = begin()
+if not after then return false end
+for first = 4, #ARGV, 2 do
+  note('v:' .. ARGV[first])
+  redis.call('HSET', vectors, ARGV[first], ARGV[first + 1])
 end
-return written()
+return {after}
