@@ -137,7 +137,7 @@ def test_a_change_that_others_always_come_before_is_given_up_as_one_to_send_agai
         first.put([A])
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
     assert caught.value.retry_after_s
-    assert len(tries) == 10
+    assert len(tries) == 40
     assert all_the_same(first, second)
     assert "a" not in {item.item_id for item in second.contents()[0]}
 
