@@ -103,8 +103,10 @@ class Background:
             if more or self._woken.is_set():
                 continue
             self._idle.set()
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._pace.interval_s)
+                async with asyncio.timeout(self._pace.interval_s):
+                    await self._woken.wait()
 
     async def _pause_after(self, error: Exception) -> None:
         fields = {"task": self._name}

@@ -86,3 +86,15 @@ async def test_a_store_that_is_away_is_logged_once_and_without_a_stack(caplog: p
     await asyncio.wait_for(background.idle(), 10)
     await background.stop()
     assert [(record.levelno, record.exc_info) for record in caplog.records] == [(logging.WARNING, None)]
+
+
+async def test_a_wake_at_the_moment_of_a_stop_does_not_keep_it_running() -> None:
+    async def step() -> bool:
+        return False
+
+    background = Background("test", step, Pace(3600.0))
+    background.start()
+    await asyncio.wait_for(background.idle(), 10)
+    await asyncio.sleep(0)
+    background.wake()
+    await asyncio.wait_for(background.stop(), 10)
