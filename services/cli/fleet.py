@@ -23,6 +23,8 @@ _DEFAULT_PORTS = {"orchestrator": 50051, "profile": 50052, "retrieval": 50053, "
 _ADMIN_OFFSET = 10
 _METRICS_OFFSET = 9461 - 50051
 _STORED = ("profile", "retrieval")
+_CALLED = {"orchestrator": ("profile", "retrieval", "ranker"), "retrieval": ("profile", "ranker")}
+"""Which services each one calls."""
 
 
 class StartError(RuntimeError):
@@ -162,7 +164,7 @@ def _environment(fleet: Fleet, member: Member, data_dir: Path, own_stores: bool)
         "LISTEN": member.address,
         "ADMIN_LISTEN": member.admin_address,
         "METRICS_LISTEN": member.metrics_address,
-        **{f"{name.upper()}_ADDRESS": fleet.address(name) for name in SERVICES if name != member.name},
+        **{f"{name.upper()}_ADDRESS": fleet.address(name) for name in _CALLED.get(member.name, ())},
     }
     environment = {prefix + field: value for field, value in addresses.items()}
     database = prefix + "DATABASE"

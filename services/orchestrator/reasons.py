@@ -74,7 +74,7 @@ def _by_source(candidate: Candidate) -> Reason:
         return Reason(ReasonKind.SIMILAR_TO, "Similar to what you looked at")
     if candidate.popularity > 0:
         return Reason(ReasonKind.POPULAR, "Liked by others")
-    return Reason(ReasonKind.FILLER, "From the library: nobody has acted on it yet")
+    return Reason(ReasonKind.FILLER, "From the library")  # not acted on, or more often against it than for it
 
 
 def _short(title: str) -> str:

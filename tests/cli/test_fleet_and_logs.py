@@ -10,7 +10,9 @@ import pytest
 from services.cli.fleet import Fleet, Member, commands, default_fleet, free_fleet, taken_addresses, wait_until_serving
 from services.cli.launcher import ChildDiedError, Command, Launcher
 from services.cli.log_view import last_words, log_line, tells_of_trouble
+from shared.settings import unknown
 from tests.conftest import RegisteredService
+from tests.reference import SERVICES
 
 
 def ports(fleet: Fleet) -> list[str]:
@@ -50,6 +52,11 @@ def test_services_are_told_of_one_another_by_their_environment() -> None:
     assert told["profile"]["HOMEPAGE_PROFILE_LISTEN"] == fleet.address("profile")
     assert told["profile"]["HOMEPAGE_PROFILE_DATABASE"] == "/data/profile.db"
     assert "HOMEPAGE_RANKER_DATABASE" not in told["ranker"]
+
+
+def test_services_are_told_nothing_that_is_no_setting_of_theirs(tmp_path: Path) -> None:
+    for command in commands(default_fleet(), tmp_path, own_stores=True, registry=tmp_path):
+        assert unknown(SERVICES[command.name], command.environment) == {}
 
 
 def test_a_store_that_the_environment_names_wins_only_where_asked_for(monkeypatch) -> None:

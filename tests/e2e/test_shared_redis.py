@@ -68,7 +68,8 @@ def numbered(command: Command, number: int, fleets: tuple[Fleet, Fleet], store: 
     service = command.name.upper()
     both = {name: "ipv4:" + ",".join(fleet.address(name) for fleet in fleets) for name in STORED}
     both |= {"ranker": fleets[0].address("ranker")}
-    addresses = {f"HOMEPAGE_{service}_{name.upper()}_ADDRESS": address for name, address in both.items()}
+    named = {f"HOMEPAGE_{service}_{name.upper()}_ADDRESS": address for name, address in both.items()}
+    addresses = {name: address for name, address in named.items() if name in command.environment}
     own_store = {f"HOMEPAGE_{service}_{name}": value for name, value in store.items() if command.name in STORED}
     name = f"{command.name}-{number}"
     return replace(command, name=name, environment={**command.environment, **addresses, **own_store})
