@@ -15,8 +15,8 @@ from typing import Any
 from redis import Redis, exceptions
 
 from shared.logs import FIELDS
-from shared.redis_settings import RedisOptions
 from shared.start import StartError
+from shared.store_settings import RedisOptions
 
 log = logging.getLogger(__name__)
 

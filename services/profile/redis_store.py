@@ -18,7 +18,7 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from services.profile.cursor import bad_cursor
 from services.profile.events import Entry, Event, Kind
@@ -34,7 +34,7 @@ from shared.errors import Reason, ServiceError
 from shared.ids import IdSource
 from shared.logs import FIELDS
 from shared.redis_server import RedisUnfitError, connection_arguments, until_fit
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,8 @@ class RedisProfileStore:
             raise StoreOpenError(f"{where} has schema version {int(schema)}, {known}; run a newer one")
         if log_id is None and await client.exists(self._key("log")):
             raise StoreOpenError(f"{about} is gone, though its log is there: restore it, or name another prefix")
-        await cast(Awaitable[Any], client.hsetnx(about, "schema", str(SCHEMA_VERSION)))
+        if schema is None:
+            await cast(Awaitable[Any], client.hsetnx(about, "schema", str(SCHEMA_VERSION)))
 
     async def _try(self) -> None:
         """Does all of it once under a prefix of its own: what a user at the Redis may not do must not fail half-way."""
@@ -182,6 +183,9 @@ class RedisProfileStore:
             await trial.record([Entry(_TRIAL, event)])
             await trial._summed_up_anew(_TRIAL)
             await trial.read_log(LogQuery(await trial.log_id(), 0, 1, 1, for_training=False))
+        except ServiceError as error:
+            if not isinstance(error.__cause__, OutOfMemoryError):  # a full one can still be read
+                raise
         finally:
             kinds = ("user", "entries", "events", "interests", "hidden")
             keys = ("about", "log", *(f"{kind}:{_TRIAL}" for kind in kinds))

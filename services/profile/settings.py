@@ -5,13 +5,13 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.redis_settings import RedisSettings
 from shared.settings import AdminListen, Listen, MetricsListen
+from shared.store_settings import StoreSettings
 
 _DAY_S = 86_400.0
 
 
-class ProfileSettings(RedisSettings):
+class ProfileSettings(StoreSettings):
     """Settings of every service, and those of the store and of interests."""
 
     model_config = SettingsConfigDict(env_prefix="HOMEPAGE_PROFILE_", extra="ignore", frozen=True)

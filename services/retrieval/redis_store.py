@@ -42,7 +42,7 @@ from shared.errors import Reason, ServiceError
 from shared.ids import IdSource
 from shared.logs import FIELDS
 from shared.redis_server import RedisUnfitError, check, open_client
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.redis_settings import RedisSettings
 from shared.settings import AdminListen, Listen, MetricsListen
+from shared.store_settings import StoreSettings
 
 
-class RetrievalSettings(RedisSettings):
+class RetrievalSettings(StoreSettings):
     """What the retrieval service can be told."""
 
     model_config = SettingsConfigDict(env_prefix="HOMEPAGE_RETRIEVAL_", extra="ignore", frozen=True)

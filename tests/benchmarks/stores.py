@@ -35,7 +35,7 @@ from services.retrieval.store import LibraryStore, StoredVector
 from shared.action import Action
 from shared.clock import SystemClock
 from shared.ids import random_ids
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 from tests.redis_server import RedisServer, running_redis
 
 USERS, ITEMS, CATEGORIES = 500, 5_000, 20

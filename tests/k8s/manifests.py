@@ -54,6 +54,11 @@ class Manifests:
         [found] = [each for each in self.of(kind) if each["metadata"]["name"] == name]
         return found
 
+    @property
+    def production(self) -> bool:
+        """Whether it is the overlay for production, the only one that claims a volume for models."""
+        return any(each["metadata"]["name"] == "models" for each in self.of("PersistentVolumeClaim"))
+
     @cached_property
     def all_workloads(self) -> tuple["Workload", ...]:
         """What runs pods."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.redis_settings import RedisSettings
 from shared.settings import variable
+from shared.store_settings import StoreSettings
 from tests.k8s.manifests import NAME, PART_OF, ROOT, SETTINGS, Manifests, Workload
 
 FRONT_DOOR = "orchestrator"
@@ -37,7 +37,7 @@ REDIS_PORT = 6379
 
 def calls(manifests: Manifests) -> set[tuple[str, str]]:
     """With those to Redis, where there is one."""
-    stores = {name for name, kind in SETTINGS.items() if issubclass(kind, RedisSettings)}
+    stores = {name for name, kind in SETTINGS.items() if issubclass(kind, StoreSettings)}
     return CALLS | {(name, "redis") for name in stores if "redis" in manifests.components}
 
 

@@ -11,8 +11,8 @@ import yaml
 from shared import server
 from shared.health import LIVENESS, READINESS
 from shared.redis_server import objections
-from shared.redis_settings import RedisSettings
 from shared.settings import load, variable
+from shared.store_settings import StoreSettings
 from tests.k8s.manifests import COMPONENTS, K8S, SETTINGS, Manifests, bases
 from tests.k8s.restricted import violations
 
@@ -137,7 +137,7 @@ def test_a_service_with_a_file_is_one_pod_that_keeps_its_volume_and_with_redis_i
     """Its file has one writer; see k8s/base/profile/statefulset.yaml."""
     scaled = {each["spec"]["scaleTargetRef"]["name"] for each in manifests.of("HorizontalPodAutoscaler")}
     for each in manifests.workloads:
-        if not issubclass(SETTINGS[each.service], RedisSettings):
+        if not issubclass(SETTINGS[each.service], StoreSettings):
             assert each.kind == "Deployment"
             continue
         assert each.kind == "StatefulSet"
@@ -146,7 +146,7 @@ def test_a_service_with_a_file_is_one_pod_that_keeps_its_volume_and_with_redis_i
         if each.setting("store") == "redis":
             assert not {"replicas", "volumeClaimTemplates"} & spec.keys()
             assert not any("persistentVolumeClaim" in volume for volume in each.pod["volumes"])
-            assert each.service in scaled or not production(manifests)
+            assert each.service in scaled or not manifests.production
             continue
         assert spec["replicas"] == 1
         assert each.service not in scaled
@@ -179,7 +179,7 @@ def test_redis_keeps_what_it_acknowledges_on_a_volume_and_asks_for_a_password(re
     for each in rendered.workloads:
         name = variable(SETTINGS[each.service], "redis_password")
         asked = [one["valueFrom"]["secretKeyRef"] for one in each.container.get("env", []) if one["name"] == name]
-        assert asked == ([password] if issubclass(SETTINGS[each.service], RedisSettings) else [])
+        assert asked == ([password] if issubclass(SETTINGS[each.service], StoreSettings) else [])
 
 
 def test_secrets_that_replicas_share_are_required_where_there_are_replicas(rendered: Manifests):
@@ -199,11 +199,6 @@ def test_variables_written_anywhere_are_settings():
         for text in _texts(list(yaml.safe_load_all(path.read_text()))):
             name = text.split("=", 1)[0]
             assert not name.startswith("HOMEPAGE_") or name in known, f"{path}: {name}"
-
-
-def production(manifests: Manifests) -> bool:
-    """Whether it is the overlay for production."""
-    return bool(manifests.of("PersistentVolumeClaim"))
 
 
 def _texts(node: object) -> list[str]:

@@ -10,8 +10,8 @@ import kubernetes_validate
 import pytest
 
 from shared.metrics import CATALOGUE
-from shared.redis_settings import RedisSettings
 from shared.settings import variable
+from shared.store_settings import StoreSettings
 from tests.k8s.manifests import COMPONENTS, K8S, NAME, PART_OF, SETTINGS, Manifests, bases, kustomize, read, render_with
 from tests.k8s.test_network import CALLS
 
@@ -97,21 +97,19 @@ def test_what_scales_has_one_autoscaler_and_leaves_the_replicas_to_it(rendered: 
     scalable = {each.service for each in rendered.workloads if each.kind == "Deployment"}
     scalable |= {"profile", "retrieval"} if "redis" in rendered.components else set()
     assert not any("replicas" in each.object["spec"] for each in rendered.workloads if each.service in scalable)
-    production = any(each["metadata"]["name"] == "models" for each in rendered.of("PersistentVolumeClaim"))
-    if production:
+    if rendered.production:
         assert set(scaled) == scalable
     else:
         assert set(scaled) == ({"ranker"} if "keda" in rendered.components else set())
 
 
 def test_images_are_named_for_their_services_and_production_pins_them(rendered: Manifests):
-    production = bool(rendered.of("PersistentVolumeClaim"))
     for each in rendered.workloads:
         cuda = "-cuda" if each.service == "ranker" and "gpu" in rendered.components else ""
         path, _, tag = each.container["image"].rpartition(":")
         assert path.rpartition("/")[2] == f"homepage-{each.service}{cuda}"
-        assert ("/" in path) is production
-        assert (tag == "latest") is not production
+        assert ("/" in path) is rendered.production
+        assert (tag == "latest") is not rendered.production
 
 
 def test_the_gpu_component_asks_for_a_gpu_and_computes_on_it(rendered: Manifests):
@@ -165,8 +163,7 @@ def test_the_scaler_asks_for_metrics_of_the_ranker_that_exist():
 
 def test_overlays_mean_the_same_number_of_rankers_with_keda_as_without(rendered: Manifests):
     for scaled in rendered.of("ScaledObject"):
-        production = bool(rendered.of("PersistentVolumeClaim"))
-        assert scaled["spec"]["minReplicaCount"] == (3 if production else 1)
+        assert scaled["spec"]["minReplicaCount"] == (3 if rendered.production else 1)
         assert scaled["spec"]["fallback"]["replicas"] >= scaled["spec"]["minReplicaCount"]
 
 
@@ -204,7 +201,7 @@ def _wanted_files(service: str, folder: str) -> dict[str, str]:
     fields = {"tls_certificate": "tls.crt", "tls_key": "tls.key", "tls_client_ca": "ca.crt"}
     if any(caller == service for caller, _ in CALLS):
         fields |= {"upstream_tls_certificate": "tls.crt", "upstream_tls_key": "tls.key", "upstream_tls_ca": "ca.crt"}
-    if issubclass(SETTINGS[service], RedisSettings):
+    if issubclass(SETTINGS[service], StoreSettings):
         fields |= {"redis_tls_certificate": "tls.crt", "redis_tls_key": "tls.key", "redis_tls_ca": "ca.crt"}
     return {variable(SETTINGS[service], field): f"{folder}/{file}" for field, file in fields.items()}
 

@@ -16,7 +16,7 @@ from shared.action import Action
 from shared.clock import ManualClock
 from shared.errors import Reason, ServiceError
 from shared.ids import random_ids
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 from tests.profile.samples import DAY, NOW, an_entry
 from tests.redis_server import RedisServer, running_redis
 
@@ -143,6 +143,8 @@ async def test_out_of_memory_nothing_is_half_written_and_afterwards_work_goes_on
             assert {error.reason for error in errors} == {Reason.STORE_UNAVAILABLE}
             ids = await recorded_ids(store)
             assert len(ids) == 1 + 50 * (200 - len(errors))
+            async with opened(server, "p:") as again:
+                assert (await again.profile("u:ann", 1)).version > 0, "a full one can be read, also after a restart"
             with server.client() as client:
                 client.config_set("maxmemory", "0")
             for batch in batches:

@@ -17,7 +17,7 @@ from shared.action import Action
 from shared.clock import ManualClock
 from shared.errors import Reason, ServiceError
 from shared.ids import random_ids, seeded_ids
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 from tests.profile.samples import DAY, NOW, a_page, an_entry, an_event
 
 Reopen = Callable[..., ProfileStore]

@@ -17,7 +17,7 @@ from services.retrieval.popularity import CountsMovedError, EventPage
 from services.retrieval.redis_store import RedisStore
 from services.retrieval.store import Progress, StoredVector, Tally
 from shared.ids import random_ids
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 from tests.redis_server import RedisServer
 
 NOW = 1_750_000_000.0

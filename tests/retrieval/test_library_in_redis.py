@@ -18,7 +18,7 @@ from services.retrieval.redis_store import RedisStore
 from services.retrieval.store import Progress, StoredVector, StoreOpenError
 from shared.errors import Reason, ServiceError
 from shared.ids import random_ids
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 from tests.redis_server import RedisServer, running_redis
 
 NOW = 1_750_000_000.0

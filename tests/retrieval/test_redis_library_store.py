@@ -23,7 +23,7 @@ from services.retrieval.store import (
 )
 from shared.errors import Reason, ServiceError
 from shared.ids import random_ids
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 from tests.redis_server import RedisServer, running_redis
 
 A, B = Item("a", "t"), Item("b", "t")

@@ -14,7 +14,7 @@ from services.retrieval.sqlite_store import SqliteStore
 from services.retrieval.store import LibraryStore, Progress, StoredVector, Tally, Vector
 from shared.errors import Reason, ServiceError
 from shared.ids import random_ids
-from shared.redis_settings import RedisOptions
+from shared.store_settings import RedisOptions
 from tests.redis_server import RedisServer
 
 FULL = Item(

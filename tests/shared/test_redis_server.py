@@ -9,8 +9,8 @@ import pytest
 from redis.exceptions import RedisError
 
 from shared.redis_server import RedisAwayError, RedisUnfitError, check, objections, open_client, until_fit
-from shared.redis_settings import RedisOptions, RedisSettings
 from shared.settings import SettingsError, load
+from shared.store_settings import RedisOptions, StoreSettings
 from tests.redis_server import RedisServer, require_redis, running_redis
 from tests.shared.certificates import Authority
 
@@ -55,7 +55,7 @@ def test_a_user_who_may_not_ask_what_the_server_is_is_told_so(tmp_path: Path) ->
 
 @pytest.mark.parametrize("url", ["redis://r", "redis://r:6379/2", "rediss://[::1]:6380/0", "unix:///run/redis.sock"])
 def test_urls_as_they_are_written(url: str) -> None:
-    assert load(RedisSettings, {"REDIS_URL": url}).redis_url == url
+    assert load(StoreSettings, {"DATABASE": "x.db", "REDIS_URL": url}).redis_url == url
 
 
 def test_a_server_whose_operator_sees_to_durability_is_not_asked_for_it() -> None:
@@ -134,8 +134,13 @@ def test_over_mutual_tls_only_who_shows_a_certificate_is_answered(tmp_path: Path
 
 
 def test_settings_become_options() -> None:
-    environment = {"REDIS_URL": "rediss://r:6380/2", "REDIS_PASSWORD": "p", "REDIS_KEY_PREFIX": "a:"}
-    found = load(RedisSettings, environment).redis_options("profile")
+    environment = {
+        "DATABASE": "x.db",
+        "REDIS_URL": "rediss://r:6380/2",
+        "REDIS_PASSWORD": "p",
+        "REDIS_KEY_PREFIX": "a:",
+    }
+    found = load(StoreSettings, environment).redis_options("profile")
     assert found == RedisOptions("rediss://r:6380/2", "a:profile:", password="p", wait_s=60.0)
     with pytest.raises(RedisError), open_client(RedisOptions("rediss://127.0.0.1:1/2", "a:")) as client:
         client.ping()
@@ -156,7 +161,7 @@ def test_settings_become_options() -> None:
 )
 def test_a_url_with_a_password_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsError, match="without user and password") as raised:
-        load(RedisSettings, {"REDIS_URL": url})
+        load(StoreSettings, {"DATABASE": "x.db", "REDIS_URL": url})
     assert "hush" not in str(raised.value)
 
 
@@ -170,4 +175,4 @@ def test_a_url_with_a_password_is_refused_and_not_shown(url: str) -> None:
 )
 def test_half_a_set_of_files_is_refused(environment: dict[str, str], complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint):
-        load(RedisSettings, environment)
+        load(StoreSettings, {"DATABASE": "x.db", **environment})

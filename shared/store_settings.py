@@ -1,4 +1,4 @@
-"""What a service that can keep its data in a Redis is told of it."""
+"""What a service that keeps data is told of where: in a SQLite file of its own, or in a Redis."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,13 @@ from pydantic import Field, SecretStr, model_validator
 from shared.settings import REDIS_URL, ServiceSettings
 
 
-class RedisSettings(ServiceSettings):
+class StoreSettings(ServiceSettings):
     """Where a service keeps its data: in a file of its own, or in a Redis that its replicas share."""
 
     store: Literal["sqlite", "redis"] = Field(
         "sqlite", description="Where data is kept: in a file of this process, or in a Redis that replicas share"
     )
-    database: Path = Field(Path("homepage-data/store.db"), description="SQLite file of the store")
+    database: Path = Field(description="SQLite file of the store; made with its folder when there is none")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         pattern=REDIS_URL,
@@ -84,7 +84,7 @@ class RedisSettings(ServiceSettings):
 
 @dataclass(frozen=True, slots=True)
 class RedisOptions:
-    """How a store uses its Redis; see RedisSettings."""
+    """How a store uses its Redis; see StoreSettings."""
 
     url: str
     key_prefix: str
